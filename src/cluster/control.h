@@ -1,0 +1,224 @@
+// Control: every operation of the control plane, as the adapters in `api` see it. One implementation
+// (cluster/control_plane.h); the adapters translate between a client's protocol and this, nothing else.
+//
+// Loop thread only: gRPC and HTTP threads post (node/loop_bridge.h). Every operation is idempotent: asked
+// again after a crash or a lost answer it finds what is there and finishes it. Operations on one volume
+// are served one after the other, on different volumes at the same time. Errors carry the code and a
+// sentence for a person. `name` arguments take a volume's name, its id, or an inline spec with a name=.
+//
+// Durable on return: what the operation says it did, in the state store and on the pool.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "base/id.h"
+#include "runtime/clock.h"
+#include "runtime/task.h"
+#include "volume/spec/volume_spec.h"
+
+namespace hf::cluster {
+
+// ---- what is there --------------------------------------------------------------------------------
+
+enum class VolumeState : uint8_t {
+  kCreating,  // recorded, not yet usable; a restart finishes or undoes it
+  kDetached,
+  kAttached,
+  kDeleting,
+  kError,  // see `message`
+};
+
+enum class ReplicaState : uint8_t { kOnline, kOffline, kFailed };
+
+struct ReplicaInfo {
+  ReplicaId id;
+  NodeId node;
+  PoolId pool;
+  ReplicaState state = ReplicaState::kOffline;
+};
+
+// How the block device reaches the kernel.
+enum class ExportKind : uint8_t { kNone, kUblk, kNbd, kFuseLoop };
+
+struct MountInfo {
+  std::string path;    // where a container or person finds the files
+  std::string holder;  // who: "docker:<mount id>", "path:/mnt/x", "csi:…"; counted one by one
+};
+
+struct AttachmentInfo {
+  NodeId node;
+  std::string node_name;
+  ExportKind kind = ExportKind::kNone;
+  std::string device;      // "/dev/loop3", "/dev/nbd0", "/dev/ublkb0"
+  std::string mount_path;  // the primary mount; empty while only attached
+  std::vector<MountInfo> mounts;
+  WallTime since;
+};
+
+struct VolumeInfo {
+  VolumeId id;
+  std::string name;
+  volume::VolumeSpec spec;
+  uint64_t size_bytes = 0;
+  uint64_t used_bytes = 0;  // on the pool, shared blocks counted once per volume; 0 while unknown
+  VolumeState state = VolumeState::kCreating;
+  std::string message;  // why, when something is not as it should be
+  std::vector<ReplicaInfo> replicas;
+  std::optional<AttachmentInfo> attachment;
+  std::string parent;  // "volume" or "volume@snapshot" it was cloned from
+  WallTime created;
+  uint32_t snapshot_count = 0;
+};
+
+struct SnapshotInfo {
+  SnapshotId id;
+  std::string name;
+  VolumeId volume;
+  std::string volume_name;
+  uint64_t size_bytes = 0;  // of the volume when it was taken
+  WallTime created;
+  std::map<std::string, std::string> labels;
+};
+
+enum class PoolState : uint8_t { kOnline, kOffline, kFull, kFailed };
+
+struct PoolInfo {
+  PoolId id;
+  NodeId node;
+  std::string path;    // directory or device it was made of
+  bool on_device = false;
+  PoolState state = PoolState::kOffline;
+  std::string message;
+  uint64_t total_bytes = 0;
+  uint64_t used_bytes = 0;
+  uint64_t provisioned_bytes = 0;  // sum of the sizes of the replicas in it
+  uint32_t io_class = 1;           // 1 low, 2 medium, 3 high
+  uint32_t replica_count = 0;
+};
+
+struct NodeInfo {
+  NodeId id;
+  std::string name;  // host name unless configured
+  std::string address;
+  std::string version;
+  bool online = false;
+  std::vector<PoolInfo> pools;
+  std::vector<std::string> exports;  // kinds this kernel offers, best first: "ublk", "nbd", "fuse"
+};
+
+struct ClusterStatus {
+  ClusterId id;
+  std::string state_store;  // "embedded" or "etcd://…"
+  bool healthy = false;
+  std::vector<std::string> problems;  // sentences; empty when healthy
+  uint32_t nodes = 0, nodes_online = 0;
+  uint32_t volumes = 0, volumes_attached = 0;
+  uint64_t total_bytes = 0, used_bytes = 0;
+  std::string version;
+};
+
+// ---- what can be asked ----------------------------------------------------------------------------
+
+struct CreateVolume {
+  std::string name;  // plain
+  volume::VolumeSpec spec;
+};
+
+struct CloneVolume {
+  std::string name;
+  std::string parent;    // volume
+  std::string snapshot;  // of the parent; empty: of its state now (a snapshot is taken and kept inside)
+  std::map<std::string, std::string> labels;
+};
+
+struct AttachVolume {
+  std::string name;
+  ExportKind kind = ExportKind::kNone;  // kNone: the best that the kernel offers
+};
+
+struct MountVolume {
+  std::string name;
+  std::string holder;  // see MountInfo::holder; the same holder again is a repeat, not a second mount
+  // Where to show the volume. Empty: the primary mount below the daemon's mount root. Otherwise an
+  // existing empty directory; the primary mount is bound there.
+  std::string target_path;
+  bool read_only = false;
+};
+
+struct UnmountVolume {
+  std::string name;
+  std::string holder;       // whose; or
+  std::string target_path;  // by path
+  bool detach_when_last = true;
+};
+
+struct UpdateVolume {
+  std::string name;
+  // Only the keys named; the parser of the spec has checked each value.
+  std::map<std::string, std::string> options;
+};
+
+struct DeleteVolume {
+  std::string name;
+  bool with_snapshots = false;  // else kInUse while it has some
+  bool missing_ok = false;
+};
+
+struct CreateSnapshot {
+  std::string volume;
+  std::string name;  // empty: one from the time
+  std::map<std::string, std::string> labels;
+};
+
+struct AddPool {
+  std::string path;         // a directory, or a block device
+  uint64_t size_bytes = 0;  // of the pool image in a directory; 0: 90 % of what is free there
+  uint32_t io_class = 1;
+  bool force = false;       // a device that carries somebody's data
+};
+
+class Control {
+ public:
+  virtual ~Control() = default;
+
+  // Volumes. create of an existing name: the same volume if the specs agree (volume::compare_for_reuse),
+  // else kSpecMismatch with the difference.
+  virtual Task<Result<VolumeInfo>> create_volume(CreateVolume request) = 0;
+  virtual Task<Result<VolumeInfo>> clone_volume(CloneVolume request) = 0;
+  virtual Task<Result<VolumeInfo>> inspect_volume(std::string name) = 0;
+  virtual Task<Result<std::vector<VolumeInfo>>> list_volumes() = 0;
+  virtual Task<Result<VolumeInfo>> resize_volume(std::string name, uint64_t size_bytes) = 0;
+  virtual Task<Result<VolumeInfo>> update_volume(UpdateVolume request) = 0;
+  virtual Task<Status> delete_volume(DeleteVolume request) = 0;
+
+  // The data path. attach makes the block device; mount attaches, makes or checks the file system and
+  // mounts; unmount of the last holder unmounts and (by default) detaches.
+  virtual Task<Result<VolumeInfo>> attach_volume(AttachVolume request) = 0;
+  virtual Task<Status> detach_volume(std::string name) = 0;
+  virtual Task<Result<MountInfo>> mount_volume(MountVolume request) = 0;
+  virtual Task<Status> unmount_volume(UnmountVolume request) = 0;
+
+  virtual Task<Result<SnapshotInfo>> create_snapshot(CreateSnapshot request) = 0;
+  // Of one volume, or of all for an empty name. Oldest first.
+  virtual Task<Result<std::vector<SnapshotInfo>>> list_snapshots(std::string volume) = 0;
+  virtual Task<Status> delete_snapshot(std::string volume, std::string snapshot) = 0;
+  // The volume must be detached: a mounted file system does not survive its device changing under it.
+  virtual Task<Result<VolumeInfo>> restore_snapshot(std::string volume, std::string snapshot) = 0;
+
+  virtual Task<Result<PoolInfo>> add_pool(AddPool request) = 0;
+  virtual Task<Result<std::vector<PoolInfo>>> list_pools() = 0;
+  // By id or path.
+  virtual Task<Result<PoolInfo>> inspect_pool(std::string pool) = 0;
+  // Grows the image of a directory pool (0: as far as the directory allows), or takes in a device's growth.
+  virtual Task<Result<PoolInfo>> expand_pool(std::string pool, uint64_t size_bytes) = 0;
+
+  virtual Task<Result<std::vector<NodeInfo>>> list_nodes() = 0;
+  virtual Task<Result<ClusterStatus>> status() = 0;
+};
+
+}  // namespace hf::cluster

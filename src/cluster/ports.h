@@ -1,0 +1,119 @@
+// Ports: what the control plane drives on its own node. Implemented by the rooms below it (`store` and
+// `replicate` through node/replica_host, `block`, `mount`) and by simulated ones in tests, so that the
+// reconcilers run under the simulator. Loop thread only; every call is idempotent; an error leaves the
+// world as it was or in a state that the same call asked again mends.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "base/id.h"
+#include "cluster/control.h"
+#include "runtime/task.h"
+#include "volume/block_device.h"
+
+namespace hf::cluster {
+
+// Pools and replicas of this node.
+struct ReplicaSpec {
+  ReplicaId replica;
+  VolumeId volume;
+  LineageId lineage;
+  uint64_t size_bytes = 0;
+};
+
+struct ReplicaStats {
+  uint64_t size_bytes = 0;
+  uint64_t used_bytes = 0;
+  uint64_t checksum_errors = 0;
+};
+
+class ReplicaHost {
+ public:
+  virtual ~ReplicaHost() = default;
+  // Makes a pool (file system, journal, pool.json) or opens the one of that id which is there already.
+  virtual Task<Result<PoolInfo>> make_pool(PoolId pool, AddPool request) = 0;
+  // Opens a pool recorded earlier (attaches its image, mounts it, recovers). kNotFound, kLocked,
+  // kWrongOwner, kNewerFormat, kCorruption … tell why not.
+  virtual Task<Result<PoolInfo>> open_pool(PoolId pool, std::string path) = 0;
+  virtual Task<Result<PoolInfo>> pool_info(PoolId pool) = 0;
+  virtual Task<Result<PoolInfo>> expand_pool(PoolId pool, uint64_t size_bytes) = 0;
+
+  virtual Task<Status> create_replica(PoolId pool, ReplicaSpec spec) = 0;
+  virtual Task<Status> delete_replica(PoolId pool, ReplicaId replica) = 0;
+  virtual Task<Status> resize_replica(PoolId pool, ReplicaId replica, uint64_t size_bytes) = 0;
+  virtual Task<Result<ReplicaStats>> replica_stats(PoolId pool, ReplicaId replica) = 0;
+  virtual Task<Result<std::vector<ReplicaId>>> list_replicas(PoolId pool) = 0;
+  virtual Task<Status> create_snapshot(PoolId pool, ReplicaId replica, SnapshotId snapshot) = 0;
+  virtual Task<Status> delete_snapshot(PoolId pool, ReplicaId replica, SnapshotId snapshot) = 0;
+  virtual Task<Status> restore_snapshot(PoolId pool, ReplicaId replica, SnapshotId snapshot) = 0;
+  virtual Task<Status> clone_replica(PoolId pool, ReplicaId from, SnapshotId snapshot,
+                                     ReplicaSpec to) = 0;
+
+  // The volume's device, served under `epoch` (higher than any before; fences older ones). One at a time
+  // per volume; close before delete or restore.
+  virtual Task<Result<std::shared_ptr<BlockDevice>>> open_volume(PoolId pool, ReplicaId replica,
+                                                                 uint64_t epoch) = 0;
+  virtual Task<Status> close_volume(PoolId pool, ReplicaId replica) = 0;
+};
+
+struct ExportInfo {
+  VolumeId volume;
+  ExportKind kind = ExportKind::kNone;
+  std::string device;
+};
+
+// Block devices in this node's kernel.
+class Exporter {
+ public:
+  virtual ~Exporter() = default;
+  // Kinds that this kernel offers, best first; at least empty. Detected once at start.
+  virtual std::vector<ExportKind> offered() const = 0;
+  // Makes the kernel device, or takes over the one that an earlier daemon left for this volume (I/O that
+  // waits in the kernel goes on). `device` stays in use until detach.
+  virtual Task<Result<ExportInfo>> attach(VolumeId volume, ExportKind kind,
+                                          std::shared_ptr<BlockDevice> device) = 0;
+  // kInUse while something has the device open or mounted.
+  virtual Task<Status> detach(VolumeId volume) = 0;
+  // The device grew: tell the kernel.
+  virtual Task<Status> resized(VolumeId volume) = 0;
+  // Exports of ours in this kernel that nobody serves yet (after a restart).
+  virtual Task<Result<std::vector<ExportInfo>>> orphans() = 0;
+  // Stops serving without detaching: the kernel side is kept for the next daemon. Before a clean stop.
+  virtual Task<Status> park() = 0;
+};
+
+struct FilesystemSpec {
+  volume::Filesystem fs{};
+  uint32_t block_size = 4096;
+  bool journal_data = false;
+  bool discard = true;
+  std::vector<std::string> mount_options;  // "noatime", "commit=5"
+  bool may_format = false;  // the volume has never been formatted (recorded by the control plane)
+};
+
+// File systems and mounts of this node.
+class Mounter {
+ public:
+  virtual ~Mounter() = default;
+  // Formats a device that carries nothing and may be formatted; refuses one that carries something else
+  // (kNotEmpty) or lost what it should carry (kCorruption). Checks (fsck) after an unclean end.
+  virtual Task<Status> prepare(std::string device, FilesystemSpec spec) = 0;
+  // Mounts at `path` (made, 0700 parents); success if that device is already mounted there.
+  virtual Task<Status> mount(std::string device, std::string path, FilesystemSpec spec) = 0;
+  virtual Task<Status> bind(std::string from, std::string to, bool read_only) = 0;
+  // Success if nothing is mounted there. kInUse while files are open.
+  virtual Task<Status> unmount(std::string path) = 0;
+  // Grows the file system to the size of its device, online.
+  virtual Task<Status> grow(std::string device, std::string path, volume::Filesystem fs) = 0;
+  // Where the device is mounted now, in this mount namespace, per the kernel.
+  virtual Task<Result<std::vector<std::string>>> mounts_of(std::string device) = 0;
+  // True while any process of any mount namespace still has the device's file system mounted.
+  virtual Task<Result<bool>> in_use(std::string device) = 0;
+};
+
+}  // namespace hf::cluster
