@@ -63,7 +63,7 @@ struct AttachmentInfo {
 struct VolumeInfo {
   VolumeId id;
   std::string name;
-  volume::VolumeSpec spec;
+  VolumeSpec spec;
   uint64_t size_bytes = 0;
   uint64_t used_bytes = 0;  // on the pool, shared blocks counted once per volume; 0 while unknown
   VolumeState state = VolumeState::kCreating;
@@ -123,13 +123,16 @@ struct ClusterStatus {
 };
 
 // ---- what can be asked ----------------------------------------------------------------------------
+// Requests have a declared constructor so that they are no aggregates: coroutines take them by value (R3).
 
 struct CreateVolume {
+  CreateVolume() = default;
   std::string name;  // plain
-  volume::VolumeSpec spec;
+  VolumeSpec spec;
 };
 
 struct CloneVolume {
+  CloneVolume() = default;
   std::string name;
   std::string parent;    // volume
   std::string snapshot;  // of the parent; empty: of its state now (a snapshot is taken and kept inside)
@@ -137,11 +140,13 @@ struct CloneVolume {
 };
 
 struct AttachVolume {
+  AttachVolume() = default;
   std::string name;
   ExportKind kind = ExportKind::kNone;  // kNone: the best that the kernel offers
 };
 
 struct MountVolume {
+  MountVolume() = default;
   std::string name;
   std::string holder;  // see MountInfo::holder; the same holder again is a repeat, not a second mount
   // Where to show the volume. Empty: the primary mount below the daemon's mount root. Otherwise an
@@ -151,6 +156,7 @@ struct MountVolume {
 };
 
 struct UnmountVolume {
+  UnmountVolume() = default;
   std::string name;
   std::string holder;       // whose; or
   std::string target_path;  // by path
@@ -158,24 +164,28 @@ struct UnmountVolume {
 };
 
 struct UpdateVolume {
+  UpdateVolume() = default;
   std::string name;
   // Only the keys named; the parser of the spec has checked each value.
   std::map<std::string, std::string> options;
 };
 
 struct DeleteVolume {
+  DeleteVolume() = default;
   std::string name;
   bool with_snapshots = false;  // else kInUse while it has some
   bool missing_ok = false;
 };
 
 struct CreateSnapshot {
+  CreateSnapshot() = default;
   std::string volume;
   std::string name;  // empty: one from the time
   std::map<std::string, std::string> labels;
 };
 
 struct AddPool {
+  AddPool() = default;
   std::string path;         // a directory, or a block device
   uint64_t size_bytes = 0;  // of the pool image in a directory; 0: 90 % of what is free there
   uint32_t io_class = 1;
@@ -186,7 +196,7 @@ class Control {
  public:
   virtual ~Control() = default;
 
-  // Volumes. create of an existing name: the same volume if the specs agree (volume::compare_for_reuse),
+  // Volumes. create of an existing name: the same volume if the specs agree (compare_for_reuse),
   // else kSpecMismatch with the difference.
   virtual Task<Result<VolumeInfo>> create_volume(CreateVolume request) = 0;
   virtual Task<Result<VolumeInfo>> clone_volume(CloneVolume request) = 0;

@@ -20,6 +20,7 @@ namespace hf::cluster {
 
 // Pools and replicas of this node.
 struct ReplicaSpec {
+  ReplicaSpec() = default;
   ReplicaId replica;
   VolumeId volume;
   LineageId lineage;
@@ -88,7 +89,8 @@ class Exporter {
 };
 
 struct FilesystemSpec {
-  volume::Filesystem fs{};
+  FilesystemSpec() = default;
+  spec::FsType fs = spec::FsType::kExt4;
   uint32_t block_size = 4096;
   bool journal_data = false;
   bool discard = true;
@@ -109,7 +111,7 @@ class Mounter {
   // Success if nothing is mounted there. kInUse while files are open.
   virtual Task<Status> unmount(std::string path) = 0;
   // Grows the file system to the size of its device, online.
-  virtual Task<Status> grow(std::string device, std::string path, volume::Filesystem fs) = 0;
+  virtual Task<Status> grow(std::string device, std::string path, spec::FsType fs) = 0;
   // Where the device is mounted now, in this mount namespace, per the kernel.
   virtual Task<Result<std::vector<std::string>>> mounts_of(std::string device) = 0;
   // True while any process of any mount namespace still has the device's file system mounted.
