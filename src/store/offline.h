@@ -1,0 +1,58 @@
+// Tools for a pool that no daemon serves. They open everything read-only, change nothing, take no lock
+// (the caller says so if a daemon holds it) and need no cluster.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "runtime/world.h"
+#include "store/types.h"
+
+namespace hf {
+
+struct PoolInspection {
+  PoolInspection() = default;
+  PoolId pool;
+  ClusterId cluster;
+  NodeId node;
+  uint32_t format = 0;
+  uint64_t journal_bytes = 0;
+  uint64_t undrained_batches = 0, undrained_records = 0, undrained_bytes = 0;
+  bool clean = false;  // stopped in order
+  std::vector<ReplicaInfo> replicas;
+};
+
+// One thing that is wrong, in words: which file, where, what is expected.
+struct VerifyFinding {
+  VerifyFinding() = default;
+  ErrorCode code = ErrorCode::kCorruption;
+  std::string what;
+};
+
+inline constexpr size_t kMaxVerifyFindings = 1000;
+
+struct VerifyReport {
+  VerifyReport() = default;
+  uint64_t replicas = 0, segments = 0, blocks = 0, batches = 0;  // looked at
+  uint64_t findings_total = 0;
+  std::vector<VerifyFinding> findings;  // the first kMaxVerifyFindings
+};
+
+// Receives an image from its start; ranges not given are zeroes.
+class ExportSink {
+ public:
+  virtual ~ExportSink() = default;
+  virtual Task<Status> data(uint64_t offset, ByteSpan bytes) = 0;
+};
+
+Task<Result<PoolInspection>> inspect_pool(World world, PoolConfig config);
+// Reads every journal record above the checkpoint, superblock, segment and CRC. The result is an error
+// only when the pool cannot be looked at; what is broken is in the report.
+Task<Result<VerifyReport>> verify_pool(World world, PoolConfig config);
+// The replica's newest content (undrained records included), or a snapshot's when the id is not nil.
+// Returns its size. Stops at the first block that fails its checksum.
+Task<Result<uint64_t>> export_replica(World world, PoolConfig config, ReplicaId replica,
+                                      SnapshotId snapshot, ExportSink& sink);
+
+}  // namespace hf

@@ -1,0 +1,89 @@
+// Replica: one copy of one volume in a pool: a byte range of fixed size, addressed in 4 KiB blocks.
+//
+//   write ──► journal batch (durable) ──► acknowledged ──► overlay ──► drain ──► segment files
+//   read  ──► overlay, else the segment file at the highest layer, CRC checked ──► bytes
+//
+// Offsets and lengths are multiples of kBlockSize and lie inside size() (else kInvalidArgument); a zero
+// length succeeds. All calls belong to the pool's loop; many may be in flight. Buffers stay valid until
+// the call returns. A call that was started is not cancelled: it ends when the disk answers.
+//
+// Acknowledged means durable: when write, write_zeroes, discard or snapshot returns ok, its effect
+// survives power loss. A call that returned an error, or none because of a crash, may have happened for
+// any subset of its blocks, each block whole. Concurrent overlapping writes take effect in the order of
+// the calls; the coordinator submits overlapping writes in the order of their sequences.
+//
+// Common errors: kFenced (header.epoch is not the promised one), kFailedPool (an earlier durable write
+// of the pool failed; nothing is ever retried), kNoSpace (pool at its watermark, nothing was written),
+// kCorruption (a stored block does not match its checksum; another replica may have it), kClosed.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "base/error.h"
+#include "runtime/task.h"
+#include "store/types.h"
+
+namespace hf {
+
+class Replica {
+ public:
+  virtual ~Replica() = default;
+  Replica(const Replica&) = delete;
+  Replica& operator=(const Replica&) = delete;
+
+  virtual ReplicaId id() const = 0;
+  virtual VolumeId volume() const = 0;
+  virtual LineageId lineage() const = 0;
+  virtual uint64_t size() const = 0;
+  virtual uint64_t segment_bytes() const = 0;
+  virtual uint64_t promised_epoch() const = 0;
+  virtual const std::string& config() const = 0;
+  virtual ReplicaStats stats() const = 0;
+
+  // The newest acknowledged content; a write in flight shows wholly or not at all in each block.
+  // Memory aligned to kBlockSize avoids a copy; any other is accepted.
+  virtual Task<Status> read(uint64_t offset, MutableByteSpan out) = 0;
+  virtual Task<Status> write(WriteHeader header, uint64_t offset, ByteSpan data) = 0;
+  // The range reads as zeroes. Takes no space; both free what the range held.
+  virtual Task<Status> write_zeroes(WriteHeader header, uint64_t offset, uint64_t length) = 0;
+  virtual Task<Status> discard(WriteHeader header, uint64_t offset, uint64_t length) = 0;
+  // Everything acknowledged is durable already: only tells whether the pool still stands.
+  virtual Status flush() = 0;
+
+  // Where data may be, in order and without gaps, from `offset` (at most max_extents; continue from the
+  // end of the last one). Blocks never written or zeroed are reported as holes.
+  virtual Task<Result<std::vector<DataExtent>>> extents(uint64_t offset, uint64_t length,
+                                                        size_t max_extents) = 0;
+
+  // Cuts a snapshot behind all writes called before and before all called after. Durable on return;
+  // costs one journal record whatever the size. Idempotent by id. kLimitExceeded above kMaxSnapshots.
+  virtual Task<Result<SnapshotInfo>> snapshot(WriteHeader header, SnapshotId id) = 0;
+  // Frees what no other snapshot, clone or the head uses. A missing one succeeds.
+  virtual Task<Status> delete_snapshot(SnapshotId id) = 0;
+  // Oldest first.
+  virtual std::vector<SnapshotInfo> snapshots() const = 0;
+  // Reads a snapshot (waits until its barrier has drained). kNotFound.
+  virtual Task<Status> read_snapshot(SnapshotId id, uint64_t offset, MutableByteSpan out) = 0;
+  // Makes the content and the size those of the snapshot, which stays. The head's writes since are
+  // gone; the caller has no I/O in flight (those that are see either). Durable on return. kNotFound.
+  virtual Task<Status> restore(SnapshotId id) = 0;
+  // Online; a grown range reads as zeroes. Shrinking drops the tail's content for good.
+  virtual Task<Status> resize(uint64_t size_bytes) = 0;
+
+  // Durably promises never to accept a write of a lower epoch again, *before* it returns. Equal to the
+  // present one succeeds, lower is kFenced.
+  virtual Task<Status> promise(uint64_t epoch) = 0;
+  // Replaces the opaque configuration copy, durably (kLimitExceeded above kMaxConfigBytes).
+  virtual Task<Status> set_config(std::string config) = 0;
+
+  // Bytes that the head's segment files occupy (shared ones counted too). Walks the files.
+  virtual Task<Result<uint64_t>> allocated_bytes() = 0;
+  // Returns when everything acknowledged before the call is in the image.
+  virtual Task<Status> wait_drained() = 0;
+
+ protected:
+  Replica() = default;
+};
+
+}  // namespace hf

@@ -1,0 +1,123 @@
+// The store's vocabulary: what is asked of a pool and of a replica, and what they tell.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/id.h"
+#include "base/units.h"
+#include "runtime/clock.h"
+
+namespace hf {
+
+// --- bounds -----------------------------------------------------------------------------------------
+inline constexpr uint64_t kMinJournalBytes = 16 * kMiB;
+inline constexpr uint64_t kDefaultJournalBytes = 256 * kMiB;
+inline constexpr uint64_t kMaxJournalBytes = 16 * kGiB;
+inline constexpr uint64_t kDefaultOverlayBytes = 256 * kMiB;
+inline constexpr uint64_t kMaxReplicaBytes = 64 * kTiB;
+inline constexpr size_t kMaxSnapshots = 1024;       // per replica
+inline constexpr size_t kMaxConfigBytes = 4 * kKiB;  // the replicated configuration, opaque here
+inline constexpr size_t kMaxReplicas = 100'000;     // per pool
+
+// Zero takes the default. A non-aggregate, so that coroutines may take it by value (R3).
+struct PoolConfig {
+  PoolConfig() = default;
+
+  std::string journal_dir;  // holds pool.json and journal
+  std::string data_dir;     // XFS with reflink; holds volumes/
+  ClusterId cluster;        // nil when opening: any
+  NodeId node;              // nil when opening: any
+
+  // Of create() only; afterwards pool.json and the journal say.
+  uint64_t journal_bytes = kDefaultJournalBytes;
+
+  // Memory for records not yet in the image; never more than the ring.
+  uint64_t overlay_bytes = kDefaultOverlayBytes;
+  uint64_t table_cache_bytes = 64 * kMiB;  // CRC tables of segments
+  uint32_t open_files = 2048;              // segment files held open
+
+  // New data is refused when it would leave less than this free in data_dir. Zero: the smaller of 5 %
+  // of the file system and 1 GiB.
+  uint64_t reserve_bytes = 0;
+
+  // A record waits at most this long for its drain.
+  Duration drain_delay = 500ms;
+};
+
+// What the coordinator stamps on a write. On a single node epoch is the promised one (0 at first) and
+// the sequence simply counts.
+struct WriteHeader {
+  uint64_t epoch = 0;       // must equal the replica's promised epoch, else kFenced
+  uint64_t generation = 0;
+  uint64_t sequence = 0;    // grows with every write of the volume
+  uint64_t commit = 0;      // highest sequence known to be acknowledged by all
+};
+
+struct ReplicaSpec {
+  ReplicaSpec() = default;
+
+  ReplicaId replica;
+  VolumeId volume;
+  LineageId lineage;
+  uint64_t size_bytes = 0;     // a multiple of kBlockSize, at most kMaxReplicaBytes
+  uint64_t segment_bytes = 0;  // zero: 16 MiB up to 1 TiB, 64 MiB up to 16 TiB, 256 MiB above
+  std::string config;          // at most kMaxConfigBytes
+};
+
+struct SnapshotInfo {
+  SnapshotId id;
+  uint64_t size_bytes = 0;  // of the volume when it was cut
+  WallTime created;
+  uint64_t epoch = 0;
+  uint64_t sequence = 0;
+  uint32_t layer = 0;       // internal: the layer that it closed
+};
+
+// One run of blocks, for block status and for copying only what is there.
+struct DataExtent {
+  uint64_t offset = 0;
+  uint64_t length = 0;
+  bool data = false;  // false: reads as zeroes
+};
+
+struct ReplicaStats {
+  uint64_t size_bytes = 0;
+  uint64_t undrained_bytes = 0;   // payload in the overlay
+  uint64_t checksum_errors = 0;   // distinct blocks that failed their CRC since open
+  uint64_t reads = 0, writes = 0; // operations completed
+  uint64_t read_bytes = 0, written_bytes = 0;
+  uint64_t promised_epoch = 0;
+  uint64_t commit = 0;
+  uint32_t snapshots = 0;
+  uint32_t head_layer = 0;
+};
+
+struct PoolStats {
+  uint64_t data_total_bytes = 0, data_free_bytes = 0;
+  uint64_t reserve_bytes = 0;       // the watermark
+  uint64_t journal_bytes = 0, journal_used_bytes = 0;
+  uint64_t overlay_bytes = 0;       // undrained payload of all replicas
+  uint64_t batches = 0, records = 0;  // journaled since open: records / batches is the group commit
+  uint64_t drains = 0, drained_bytes = 0;
+  uint64_t recovered_records = 0;   // found in the ring when opened
+  uint32_t replicas = 0;
+  bool at_watermark = false;
+  bool failed = false;
+  std::string failure;              // the first error, when failed
+};
+
+// A replica as the catalog sees it, without opening anything.
+struct ReplicaInfo {
+  ReplicaId replica;
+  VolumeId volume;
+  LineageId lineage;
+  uint64_t size_bytes = 0;
+  uint64_t segment_bytes = 0;
+  uint64_t promised_epoch = 0;
+  uint32_t snapshots = 0;
+};
+
+}  // namespace hf
