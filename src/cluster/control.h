@@ -148,7 +148,9 @@ struct AttachVolume {
 struct MountVolume {
   MountVolume() = default;
   std::string name;
-  std::string holder;  // see MountInfo::holder; the same holder again is a repeat, not a second mount
+  // See MountInfo::holder. The same holder again is a repeat, not a second mount; only "docker:<id>" is
+  // counted, since `docker cp` mounts and unmounts with the ID of the running container.
+  std::string holder;
   // Where to show the volume. Empty: the primary mount below the daemon's mount root. Otherwise an
   // existing empty directory; the primary mount is bound there.
   std::string target_path;

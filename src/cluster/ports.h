@@ -96,14 +96,23 @@ struct FilesystemSpec {
   bool discard = true;
   std::vector<std::string> mount_options;  // "noatime", "commit=5"
   bool may_format = false;  // the volume has never been formatted (recorded by the control plane)
+  // The UUID that the file system carries, derived from the volume's id. mkfs stamps it, so that a crash
+  // between mkfs and its record is harmless: a device that may be formatted and carries this UUID is ours
+  // and is accepted as it is.
+  std::string uuid;
+  // Of a clone or restored volume: the UUID that its blocks may still carry. Accepted like `uuid`; prepare()
+  // stamps `uuid` over it where two of one UUID must not be mounted on one machine (xfs, btrfs).
+  std::string inherited_uuid;
+  std::string label;  // at most 12 bytes (the limit of xfs)
 };
 
 // File systems and mounts of this node.
 class Mounter {
  public:
   virtual ~Mounter() = default;
-  // Formats a device that carries nothing and may be formatted; refuses one that carries something else
-  // (kNotEmpty) or lost what it should carry (kCorruption). Checks (fsck) after an unclean end.
+  // Formats a device that carries nothing and may be formatted; accepts one that carries the file system of
+  // `uuid` or `inherited_uuid`; refuses one that carries something else (kNotEmpty), or nothing where
+  // may_format is false (kCorruption: it lost what it should carry). Checks (fsck) after an unclean end.
   virtual Task<Status> prepare(std::string device, FilesystemSpec spec) = 0;
   // Mounts at `path` (made, 0700 parents); success if that device is already mounted there.
   virtual Task<Status> mount(std::string device, std::string path, FilesystemSpec spec) = 0;
