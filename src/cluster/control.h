@@ -63,7 +63,8 @@ struct AttachmentInfo {
 struct VolumeInfo {
   VolumeId id;
   std::string name;
-  VolumeSpec spec;
+  VolumeSpec spec;          // as it is now (resized, updated)
+  VolumeSpec created_spec;  // as it was created: what a repeated request is compared with
   uint64_t size_bytes = 0;
   uint64_t used_bytes = 0;  // on the pool, shared blocks counted once per volume; 0 while unknown
   VolumeState state = VolumeState::kCreating;
