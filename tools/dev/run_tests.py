@@ -133,6 +133,18 @@ def reap():
             return
 
 
+def reap_others(pid):
+    """Reaps orphans that came to us as their subreaper, but leaves the status of `pid` to its own wait."""
+    while True:
+        try:
+            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return
+        if ended is None or ended.si_pid == pid:
+            return
+        os.waitpid(ended.si_pid, 0)
+
+
 def run_ctest(build, chosen, gtest_filter, seconds_left):
     """Runs the chosen entries; returns ({name: status text}, ctest's exit code, whether time ran out)."""
     results = os.path.join(os.path.abspath(build), "test-results")
@@ -183,6 +195,7 @@ def lines_until_exit(child):
 
     threading.Thread(target=pump, daemon=True).start()
     while True:
+        reap_others(child.pid)
         gone = child.poll() is not None
         if gone:
             finished.wait(2)

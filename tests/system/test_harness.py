@@ -1,0 +1,108 @@
+#!/usr/bin/python3
+"""The harness itself, on the real machine: engine, images, a database in a container, and the leak check."""
+import os
+import subprocess
+import sys
+import unittest
+
+sys.path[:0] = [os.path.dirname(os.path.abspath(__file__)), os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
+
+import pyunit  # noqa: E402
+from harness import DockerEngine, Host, SystemTest, run, wait_until  # noqa: E402
+from harness.leaks import Leaks, loops_of, mounts_below  # noqa: E402
+
+
+class Engine(SystemTest):
+    def setUp(self):
+        super().setUp()
+        self.host = Host(self.path("a"), self.environment)
+        self.addCleanup(self.host.stop)
+        self.engine = DockerEngine(self.host)
+        self.addCleanup(self.engine.stop)
+        self.engine.start()
+
+    def test_busybox_in_a_container(self):
+        self.engine.ensure_image("bb")
+        said = self.engine.docker("run", "--rm", "--network=none", "bb", "sh", "-c", "echo hello; id -u").stdout
+        self.assertEqual(said, "hello\n0\n")
+
+    def test_a_mount_made_on_the_host_is_seen_by_a_new_container(self):
+        self.engine.ensure_image("bb")
+        self.host.run(["sh", "-c", f"mkdir -p {self.path('m')} && mount -t tmpfs none {self.path('m')} && "
+                                   f"echo inside > {self.path('m')}/f"])
+        said = self.engine.docker("run", "--rm", "--network=none", "-v", f"{self.path('m')}:/data", "bb", "cat", "/data/f").stdout
+        self.assertEqual(said, "inside\n")
+        self.assertFalse(os.path.exists(self.path("m", "f")), "the mount reached the real machine")
+
+    def test_containers_outlive_kill9_of_the_engine(self):
+        self.engine.ensure_image("bb")
+        self.engine.docker("run", "-d", "--name", "long", "--network=none", "bb", "sleep", "1000")
+        pid = self.engine.container_pid("long")
+        self.engine.kill9()
+        self.assertTrue(os.path.exists(f"/proc/{pid}"))
+        self.engine.start()
+        self.assertEqual(self.engine.docker("rm", "-f", "long").stdout, "long\n")
+
+    def test_postgres_in_a_container(self):
+        self.engine.ensure_image("pg")
+        self.host.run(["sh", "-c", f"mkdir -p {self.path('pg')} && mount -t tmpfs none {self.path('pg')}"])
+        self.engine.docker("run", "-d", "--name", "pg", "--network=none", "--stop-signal=SIGINT", "-v", f"{self.path('pg')}:/var/lib/postgresql", "pg")
+
+        def inside(*command, **more):
+            return self.engine.docker("exec", "-u", "postgres", "pg", *command, **more)
+        wait_until("PostgreSQL to accept connections", lambda: inside("pg_isready", check=False).returncode == 0, seconds=60)
+        inside("pgbench", "-i", "-q", "-s", "1", "postgres")
+        said = inside("pgbench", "-c", "2", "-T", "2", "postgres").stdout
+        self.assertRegex(said, r"number of failed transactions: 0 ")
+        done = int(inside("psql", "-Atc", "select count(*) from pgbench_history", "postgres").stdout)
+        self.assertGreater(done, 0)
+        self.engine.docker("stop", "-t", "20", "pg")
+        self.assertEqual(self.engine.inspect("pg")["State"]["ExitCode"], 0, self.engine.docker("logs", "pg", merge=True).stdout)
+
+
+class TwoHosts(SystemTest):
+    def test_engines_do_not_meet(self):
+        engines = []
+        for name in ("a", "b"):
+            host = Host(self.path(name), self.environment)
+            self.addCleanup(host.stop)
+            engine = DockerEngine(host)
+            self.addCleanup(engine.stop)
+            engines.append(engine.start())
+        engines[0].ensure_image("bb")
+        engines[0].docker("volume", "create", "only-a")
+        self.assertIn("only-a", engines[0].docker("volume", "ls", "-q").stdout)
+        self.assertEqual(engines[1].docker("volume", "ls", "-q").stdout, "")
+        self.assertEqual(engines[1].docker("image", "ls", "-q").stdout, "")
+
+
+class LeakCheck(SystemTest):
+    """Leaves each kind of thing behind on purpose: the check must name it and take it away."""
+
+    def found(self):
+        return Leaks(self.scratch, self.test_id).end()
+
+    def test_process(self):
+        child = subprocess.Popen(["sleep", "1000"], env=self.environment)
+        self.assertEqual(self.found(), [f"process {child.pid}: sleep 1000"])
+        self.assertEqual(child.wait(), -9)
+
+    def test_mount(self):
+        os.makedirs(self.path("m"))
+        run(["mount", "-t", "tmpfs", "none", self.path("m")])
+        self.assertEqual(self.found(), [f"mount {self.path('m')}"])
+        self.assertEqual(mounts_below(self.scratch), [])
+
+    def test_loop_device(self):
+        with open(self.path("image"), "wb") as stream:
+            stream.truncate(1 << 20)
+        device = run(["losetup", "-f", "--show", self.path("image")]).stdout.strip()
+        self.assertEqual(self.found(), [f"loop device {device} of {self.path('image')}"])
+        self.assertEqual(loops_of(self.scratch), {})
+
+    def test_nothing(self):
+        self.assertEqual(self.found(), [])
+
+
+if __name__ == "__main__":
+    pyunit.main()
