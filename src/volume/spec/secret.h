@@ -39,7 +39,9 @@ class Secret {
 };
 
 // What is shown instead of a secret: "***", or nothing where none is set.
-inline std::string_view shown(const Secret& secret) { return secret.empty() ? "" : "***"; }
+inline std::string_view shown(const Secret& secret) {
+  return secret.empty() ? "" : "***";
+}
 
 // For gtest and for accidents.
 inline std::ostream& operator<<(std::ostream& out, const Secret& secret) {

@@ -2,9 +2,10 @@
 //
 //   periodic=MIN#KEEP;daily=HH:MM#KEEP;weekly=DAY@HH:MM#KEEP;monthly=DAY@HH:MM#KEEP;policy=NAME
 //
-// Entries may come in any order and number (bounded), "#KEEP" may be left out (5, 7, 5, 12), a time may
-// be written HHhMM as well, since `docker run -v` splits at ':'. Times are UTC: the nodes of a cluster
-// need not share a time zone. Pure text and values; running schedules is the cluster's part.
+// Entries may come in any order and number (bounded), "#KEEP" may be left out (5, 7, 5, 12), a time
+// may be written HHhMM as well, since `docker run -v` splits at ':'. Times are UTC: the nodes of a
+// cluster need not share a time zone. Pure text and values; running schedules is the cluster's
+// part.
 #pragma once
 
 #include <compare>
@@ -19,7 +20,8 @@ namespace hf::spec {
 
 enum class SnapKind : uint8_t { kPeriodic, kDaily, kWeekly, kMonthly };
 
-// Entries of one schedule, counted together with its policies: more is a mistake, and each costs work.
+// Entries of one schedule, counted together with its policies: more is a mistake, and each costs
+// work.
 inline constexpr size_t kMaxSnapEntries = 16;
 // A year. Also the bound of snap_interval.
 inline constexpr uint32_t kMaxSnapPeriodMinutes = 525'600;
@@ -44,11 +46,12 @@ struct SnapSchedule {
 
 uint32_t default_keep(SnapKind kind);
 
-// Surrounding single or double quotes are dropped. Errors: kInvalidSpec with the reason alone, without
-// the key's name (the caller adds it).
+// Surrounding single or double quotes are dropped. Errors: kInvalidSpec with the reason alone,
+// without the key's name (the caller adds it).
 Result<SnapSchedule> parse_snap_schedule(std::string_view text);
 
-// Canonical: sorted, keep always given, HHhMM, so that it passes through `docker run -v`. "" if empty.
+// Canonical: sorted, keep always given, HHhMM, so that it passes through `docker run -v`. "" if
+// empty.
 std::string format_snap_schedule(const SnapSchedule& schedule);
 
 }  // namespace hf::spec

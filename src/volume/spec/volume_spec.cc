@@ -44,62 +44,87 @@ std::string name_as_file(std::string_view name) {
 
 uint64_t min_volume_bytes(FsType fs) {
   switch (fs) {
-    case FsType::kXfs: return kMinXfsBytes;
-    case FsType::kBtrfs: return kMinBtrfsBytes;
+    case FsType::kXfs:
+      return kMinXfsBytes;
+    case FsType::kBtrfs:
+      return kMinBtrfsBytes;
     case FsType::kExt4:
-    case FsType::kNone: return kMinVolumeBytes;
+    case FsType::kNone:
+      return kMinVolumeBytes;
   }
   HF_UNREACHABLE("fs {}", static_cast<int>(fs));
 }
 
 std::string_view to_string(FsType fs) {
   switch (fs) {
-    case FsType::kExt4: return "ext4";
-    case FsType::kXfs: return "xfs";
-    case FsType::kBtrfs: return "btrfs";
-    case FsType::kNone: return "none";
+    case FsType::kExt4:
+      return "ext4";
+    case FsType::kXfs:
+      return "xfs";
+    case FsType::kBtrfs:
+      return "btrfs";
+    case FsType::kNone:
+      return "none";
   }
   HF_UNREACHABLE("fs {}", static_cast<int>(fs));
 }
 
 std::string_view to_string(IoPriority priority) {
   switch (priority) {
-    case IoPriority::kLow: return "low";
-    case IoPriority::kMedium: return "medium";
-    case IoPriority::kHigh: return "high";
+    case IoPriority::kLow:
+      return "low";
+    case IoPriority::kMedium:
+      return "medium";
+    case IoPriority::kHigh:
+      return "high";
   }
   HF_UNREACHABLE("io_priority {}", static_cast<int>(priority));
 }
 
 std::string_view to_string(IoProfile profile) {
   switch (profile) {
-    case IoProfile::kAuto: return "auto";
-    case IoProfile::kDb: return "db";
-    case IoProfile::kDbRemote: return "db_remote";
-    case IoProfile::kSequential: return "sequential";
-    case IoProfile::kRandom: return "random";
-    case IoProfile::kCms: return "cms";
-    case IoProfile::kSyncShared: return "sync_shared";
-    case IoProfile::kJournal: return "journal";
-    case IoProfile::kNone: return "none";
+    case IoProfile::kAuto:
+      return "auto";
+    case IoProfile::kDb:
+      return "db";
+    case IoProfile::kDbRemote:
+      return "db_remote";
+    case IoProfile::kSequential:
+      return "sequential";
+    case IoProfile::kRandom:
+      return "random";
+    case IoProfile::kCms:
+      return "cms";
+    case IoProfile::kSyncShared:
+      return "sync_shared";
+    case IoProfile::kJournal:
+      return "journal";
+    case IoProfile::kNone:
+      return "none";
   }
   HF_UNREACHABLE("io_profile {}", static_cast<int>(profile));
 }
 
 std::string_view to_string(Durability durability) {
   switch (durability) {
-    case Durability::kSync: return "sync";
-    case Durability::kFlush: return "flush";
+    case Durability::kSync:
+      return "sync";
+    case Durability::kFlush:
+      return "flush";
   }
   HF_UNREACHABLE("durability {}", static_cast<int>(durability));
 }
 
 std::string_view to_string(Encryption encryption) {
   switch (encryption) {
-    case Encryption::kNone: return "none";
-    case Encryption::kClusterKey: return "cluster key";
-    case Encryption::kNamedSecret: return "named secret";
-    case Encryption::kPassphrase: return "passphrase";
+    case Encryption::kNone:
+      return "none";
+    case Encryption::kClusterKey:
+      return "cluster key";
+    case Encryption::kNamedSecret:
+      return "named secret";
+    case Encryption::kPassphrase:
+      return "passphrase";
   }
   HF_UNREACHABLE("encryption {}", static_cast<int>(encryption));
 }

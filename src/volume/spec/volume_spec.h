@@ -1,9 +1,9 @@
-// VolumeSpec: what a volume is asked to be. A plain value without I/O, the same whether it came inline
-// in a volume's name, as driver options, as CSI parameters or from the SDK.
+// VolumeSpec: what a volume is asked to be. A plain value without I/O, the same whether it came
+// inline in a volume's name, as driver options, as CSI parameters or from the SDK.
 //
-// A VolumeSpec that a function of this folder returned is valid: every value lies within its bounds and
-// the values fit together (spec/validate.h). One built by hand is valid after validate() said so.
-// Which keys this cluster can honour is another question (spec/support.h).
+// A VolumeSpec that a function of this folder returned is valid: every value lies within its bounds
+// and the values fit together (spec/validate.h). One built by hand is valid after validate() said
+// so. Which keys this cluster can honour is another question (spec/support.h).
 #pragma once
 
 #include <bit>
@@ -84,7 +84,15 @@ class KeySet {
 enum class FsType : uint8_t { kExt4, kXfs, kBtrfs, kNone };
 enum class IoPriority : uint8_t { kLow = 1, kMedium = 2, kHigh = 3 };
 enum class IoProfile : uint8_t {
-  kAuto, kDb, kDbRemote, kSequential, kRandom, kCms, kSyncShared, kJournal, kNone
+  kAuto,
+  kDb,
+  kDbRemote,
+  kSequential,
+  kRandom,
+  kCms,
+  kSyncShared,
+  kJournal,
+  kNone
 };
 enum class Durability : uint8_t { kSync, kFlush };
 // Where the key that encrypts a volume comes from.
@@ -99,9 +107,10 @@ struct ProxyEndpoint {
 };
 
 // Bounds. The size of a volume is a multiple of kBlockSize.
-inline constexpr uint64_t kMinVolumeBytes = 16 * kMiB;    // ext4 with a journal still has room for data
-inline constexpr uint64_t kMinXfsBytes = 300 * kMiB;      // mkfs.xfs 5.19 and later refuse less
-inline constexpr uint64_t kMinBtrfsBytes = 128 * kMiB;    // mkfs.btrfs 6.2 needs 109 MiB
+inline constexpr uint64_t kMinVolumeBytes =
+    16 * kMiB;                                        // ext4 with a journal still has room for data
+inline constexpr uint64_t kMinXfsBytes = 300 * kMiB;  // mkfs.xfs 5.19 and later refuse less
+inline constexpr uint64_t kMinBtrfsBytes = 128 * kMiB;  // mkfs.btrfs 6.2 needs 109 MiB
 inline constexpr uint64_t kMaxVolumeBytes = 64 * kTiB;
 inline constexpr uint64_t kDefaultVolumeBytes = kGiB;
 inline constexpr uint32_t kMaxRepl = 3;
@@ -112,7 +121,7 @@ inline constexpr uint32_t kDefaultQueueDepth = 128;
 inline constexpr uint32_t kMaxThrottleIops = 10'000'000;
 inline constexpr uint32_t kMaxThrottleMbPerS = 100'000;
 inline constexpr size_t kMaxNameBytes = 128;
-inline constexpr size_t kMaxListEntries = 64;      // nodes, zones, racks, regions
+inline constexpr size_t kMaxListEntries = 64;  // nodes, zones, racks, regions
 inline constexpr size_t kMaxLabels = 64;
 inline constexpr size_t kMaxMountOptions = 32;
 inline constexpr size_t kMaxSecretBytes = 8 * 1024;  // a token (JWT) with many claims
@@ -128,13 +137,13 @@ struct VolumeSpec {
   IoPriority io_priority = IoPriority::kLow;
   IoProfile io_profile = IoProfile::kAuto;
   bool shared = false;
-  bool secure = false;
+  bool secure = false;     // with the cluster's key, unless one of the next two is set
   std::string secret_key;  // the name of a secret, not the secret
   Secret passphrase;
   SnapSchedule snap_schedule;
-  uint32_t snap_interval_minutes = 0;   // 0: off
-  uint32_t aggregation_level = 1;       // 0: auto
-  std::vector<std::string> nodes;       // node or pool ids; lists are sorted and without duplicates
+  uint32_t snap_interval_minutes = 0;  // 0: off
+  uint32_t aggregation_level = 1;      // 0: auto
+  std::vector<std::string> nodes;      // node or pool ids; lists are sorted and without duplicates
   std::vector<std::string> zones;
   std::vector<std::string> racks;
   std::vector<std::string> regions;
@@ -172,7 +181,8 @@ struct VolumeSpec {
 // A volume name: 1 to kMaxNameBytes bytes, segments of [0-9A-Za-z][0-9A-Za-z._-]* with single '/'
 // between them (docs/decisions/volume-names.md), so that "." and ".." can never be a segment.
 bool is_valid_name(std::string_view name);
-// The same name as one path component: '/' becomes '+', which no name holds, so two names never meet.
+// The same name as one path component: '/' becomes '+', which no name holds, so two names never
+// meet.
 std::string name_as_file(std::string_view name);
 
 // The least size that `fs` can be made on.
