@@ -69,12 +69,14 @@ const ErrorInfo& error_info(ErrorCode code) {
 ErrorCode code_from_errno(int sys_errno) {
   switch (sys_errno) {
     case 0: return ErrorCode::kOk;
-    case EINVAL: case ENAMETOOLONG: case ERANGE: return ErrorCode::kInvalidArgument;
+    case EINVAL: case ENAMETOOLONG: case ERANGE: case ENOTDIR: case EISDIR: case ELOOP: case EFBIG:
+    case EADDRNOTAVAIL: case EAFNOSUPPORT:
+      return ErrorCode::kInvalidArgument;
     case ENOENT: return ErrorCode::kNotFound;
     case EEXIST: return ErrorCode::kAlreadyExists;
     case EOPNOTSUPP: case ENOSYS: case ENOTTY: return ErrorCode::kMissingFeature;
     case ENOSPC: case EDQUOT: return ErrorCode::kNoSpace;
-    case EBUSY: case ETXTBSY: return ErrorCode::kInUse;
+    case EBUSY: case ETXTBSY: case EADDRINUSE: return ErrorCode::kInUse;
     case EACCES: case EPERM: return ErrorCode::kPermissionDenied;
     case EMFILE: case ENFILE: case ENOMEM: return ErrorCode::kLimitExceeded;
     case EROFS: return ErrorCode::kReadOnly;
@@ -83,7 +85,7 @@ ErrorCode code_from_errno(int sys_errno) {
     case ECANCELED: return ErrorCode::kCancelled;
     case EAGAIN: case EINTR: case ECONNREFUSED: case EHOSTUNREACH: case ENETUNREACH:
       return ErrorCode::kUnavailable;
-    case ECONNRESET: case EPIPE: case ESHUTDOWN: case ENOTCONN: return ErrorCode::kClosed;
+    case ECONNRESET: case ECONNABORTED: case EPIPE: case ESHUTDOWN: case ENOTCONN: return ErrorCode::kClosed;
     case EPROTO: return ErrorCode::kProtocol;
     default: return ErrorCode::kIo;
   }

@@ -55,6 +55,9 @@ struct IoRequest : ReadyItem {
   std::span<const ByteSpan> write_many;  // kWrite*, vectored (then write_from is empty)
   // Set by the implementation before it readies the item: bytes moved, or −errno.
   int64_t result = 0;
+  // The implementation's own while in flight: whom it belongs to, and how often it was tried again.
+  void* owner = nullptr;
+  uint32_t retries = 0;
 };
 
 class [[nodiscard]] IoAwaiter {
