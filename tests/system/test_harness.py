@@ -9,7 +9,9 @@ sys.path[:0] = [os.path.dirname(os.path.abspath(__file__)), os.path.dirname(os.p
 
 import pyunit  # noqa: E402
 from harness import DockerEngine, Host, SystemTest, run, wait_until  # noqa: E402
+from harness.base import need_psycopg2  # noqa: E402
 from harness.leaks import Leaks, loops_of, mounts_below  # noqa: E402
+from pg_ledger import TABLE, Ledger, pgbench_faults  # noqa: E402
 
 
 class Engine(SystemTest):
@@ -43,6 +45,44 @@ class Engine(SystemTest):
         self.engine.start()
         self.assertEqual(self.engine.docker("rm", "-f", "long").stdout, "long\n")
 
+    def test_ledger_over_a_killed_database(self):
+        """The ledger on plain storage: PostgreSQL is killed while it writes, nothing may be lost; then we take a row away."""
+        psycopg2 = need_psycopg2()
+        self.engine.ensure_image("pg")
+        for name in ("pg", "socket"):
+            os.makedirs(self.path(name))
+        self.engine.docker("run", "-d", "--name", "pg", "--network=none", "-v", f"{self.path('pg')}:/var/lib/postgresql",
+                           "-v", f"{self.path('socket')}:/var/run/postgresql", "pg")
+
+        def connect():
+            return psycopg2.connect(host=self.path("socket"), user="postgres", dbname="postgres", connect_timeout=10)
+
+        def accepts():
+            try:
+                connect().close()
+                return True
+            except psycopg2.OperationalError:
+                return False
+        wait_until("PostgreSQL to accept connections", accepts, seconds=60)
+        ledger = Ledger(self.path("books"), connect)
+        ledger.create_table()
+        ledger.start(writers=3)
+        ledger.wait_commits(50)
+        self.engine.docker("kill", "pg")
+        self.engine.docker("start", "pg")
+        wait_until("PostgreSQL to be back", accepts, seconds=60)
+        ledger.wait_commits(50)
+        ledger.stop()
+        self.assertGreater(len(ledger.errors), 0, "the kill did not reach the writers")
+        report = ledger.check()
+        report.must_be_whole(at_least=100)
+        connection = connect()
+        connection.autocommit = True
+        connection.cursor().execute(f"DELETE FROM {TABLE} WHERE id = (SELECT min(id) FROM {TABLE})")
+        connection.cursor().execute(f"INSERT INTO {TABLE} SELECT * FROM {TABLE} WHERE id = (SELECT max(id) FROM {TABLE})")
+        connection.close()
+        self.assertEqual(set(ledger.check().faults), {"missing", "doubled"})
+
     def test_postgres_in_a_container(self):
         self.engine.ensure_image("pg")
         self.host.run(["sh", "-c", f"mkdir -p {self.path('pg')} && mount -t tmpfs none {self.path('pg')}"])
@@ -54,8 +94,13 @@ class Engine(SystemTest):
         inside("pgbench", "-i", "-q", "-s", "1", "postgres")
         said = inside("pgbench", "-c", "2", "-T", "2", "postgres").stdout
         self.assertRegex(said, r"number of failed transactions: 0 ")
-        done = int(inside("psql", "-Atc", "select count(*) from pgbench_history", "postgres").stdout)
-        self.assertGreater(done, 0)
+
+        def query(sql):
+            return tuple(int(n) for n in inside("psql", "-Atc", sql, "postgres").stdout.strip().split("|"))
+        self.assertGreater(query("select count(*) from pgbench_history")[0], 0)
+        self.assertEqual(pgbench_faults(query, 1), [])
+        inside("psql", "-c", "update pgbench_tellers set tbalance = tbalance + 1 where tid = 3", "postgres")
+        self.assertEqual(len(pgbench_faults(query, 1)), 2)
         self.engine.docker("stop", "-t", "20", "pg")
         self.assertEqual(self.engine.inspect("pg")["State"]["ExitCode"], 0, self.engine.docker("logs", "pg", merge=True).stdout)
 

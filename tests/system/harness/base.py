@@ -61,6 +61,14 @@ def need_program(name, package):
     return found
 
 
+def need_psycopg2():
+    try:
+        import psycopg2
+        return psycopg2
+    except ImportError as error:
+        raise Skip("python3-psycopg2 is not installed (tools/deps.sh system)") from error
+
+
 def need_binary(name):
     """Path of a program of ours in the build folder."""
     for path in (os.path.join(BUILD, "src", {"holdfastd": "node", "holdfast": "cli"}.get(name, name), name),
