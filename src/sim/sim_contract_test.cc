@@ -1,0 +1,44 @@
+// The simulated world passes the contract suites, for each of many seeds.
+#include <gtest/gtest.h>
+
+#include "runtime/contract/file_contract.h"
+#include "runtime/contract/file_system_contract.h"
+#include "sim/simulation.h"
+
+namespace hf::contract {
+namespace {
+
+class SimUnderTest : public WorldUnderTest {
+ public:
+  explicit SimUnderTest(uint64_t seed) : sim_(seed) {
+    sim::SimHost& host = sim_.add_host("a");
+    host.add_disk("/");
+    process_ = std::make_unique<sim::SimProcess>(host);
+    sim_.run(prepare());
+  }
+  World& world() override { return process_->world(); }
+  std::string scratch_dir() override { return "/scratch"; }
+  void run(Task<void> task) override { sim_.run(std::move(task)); }
+
+ private:
+  Task<void> prepare() {
+    Status made = co_await process_->world().fs.make_directory("/scratch", 0700);
+    HF_ASSERT(made.ok(), "{}", made.error().to_string());
+  }
+  sim::Simulation sim_;
+  std::unique_ptr<sim::SimProcess> process_;
+};
+
+template <uint64_t seed>
+std::unique_ptr<WorldUnderTest> make_sim() {
+  return std::make_unique<SimUnderTest>(seed);
+}
+
+const auto kSeeds = ::testing::Values(&make_sim<1>, &make_sim<2>, &make_sim<3>, &make_sim<4>,
+                                      &make_sim<5>, &make_sim<6>, &make_sim<7>, &make_sim<8>);
+
+INSTANTIATE_TEST_SUITE_P(Sim, FileContract, kSeeds);
+INSTANTIATE_TEST_SUITE_P(Sim, FileSystemContract, kSeeds);
+
+}  // namespace
+}  // namespace hf::contract
