@@ -1,0 +1,31 @@
+// The gRPC services; one factory per file below v1/ and sdk/.
+#pragma once
+
+#include <grpcpp/impl/codegen/service_type.h>
+
+#include <memory>
+#include <string>
+
+#include "api/loop_bridge.h"
+#include "cluster/control.h"
+
+namespace hf::api {
+
+// What every service needs. References outlive the server.
+struct ServiceContext {
+  cluster::Control& control;
+  LoopBridge& bridge;
+  std::string version;
+};
+
+std::unique_ptr<grpc::Service> make_v1_volumes(const ServiceContext& context);
+std::unique_ptr<grpc::Service> make_v1_snapshots(const ServiceContext& context);
+std::unique_ptr<grpc::Service> make_v1_pools(const ServiceContext& context);
+std::unique_ptr<grpc::Service> make_v1_cluster(const ServiceContext& context);
+std::unique_ptr<grpc::Service> make_sdk_identity(const ServiceContext& context);
+std::unique_ptr<grpc::Service> make_sdk_cluster(const ServiceContext& context);
+std::unique_ptr<grpc::Service> make_sdk_node(const ServiceContext& context);
+std::unique_ptr<grpc::Service> make_sdk_volume(const ServiceContext& context);
+std::unique_ptr<grpc::Service> make_sdk_mount_attach(const ServiceContext& context);
+
+}  // namespace hf::api

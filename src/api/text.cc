@@ -1,0 +1,73 @@
+#include "api/text.h"
+
+#include <algorithm>
+#include <ctime>
+
+namespace hf::api {
+
+std::string to_string(cluster::VolumeState state) {
+  switch (state) {
+    case cluster::VolumeState::kCreating: return "creating";
+    case cluster::VolumeState::kDetached: return "detached";
+    case cluster::VolumeState::kAttached: return "attached";
+    case cluster::VolumeState::kDeleting: return "deleting";
+    case cluster::VolumeState::kError: return "error";
+  }
+  HF_UNREACHABLE();
+}
+
+std::string to_string(cluster::ReplicaState state) {
+  switch (state) {
+    case cluster::ReplicaState::kOnline: return "online";
+    case cluster::ReplicaState::kOffline: return "offline";
+    case cluster::ReplicaState::kFailed: return "failed";
+  }
+  HF_UNREACHABLE();
+}
+
+std::string to_string(cluster::PoolState state) {
+  switch (state) {
+    case cluster::PoolState::kOnline: return "online";
+    case cluster::PoolState::kOffline: return "offline";
+    case cluster::PoolState::kFull: return "full";
+    case cluster::PoolState::kFailed: return "failed";
+  }
+  HF_UNREACHABLE();
+}
+
+std::string to_string(cluster::ExportKind kind) {
+  switch (kind) {
+    case cluster::ExportKind::kNone: return "";
+    case cluster::ExportKind::kUblk: return "ublk";
+    case cluster::ExportKind::kNbd: return "nbd";
+    case cluster::ExportKind::kFuseLoop: return "fuse";
+  }
+  HF_UNREACHABLE();
+}
+
+Result<cluster::ExportKind> parse_export_kind(const std::string& text) {
+  for (const cluster::ExportKind kind : {cluster::ExportKind::kNone, cluster::ExportKind::kUblk,
+                                         cluster::ExportKind::kNbd, cluster::ExportKind::kFuseLoop}) {
+    if (text == to_string(kind)) return kind;
+  }
+  return make_error(ErrorCode::kInvalidArgument,
+                    "\"{}\" is no export; give ublk, nbd or fuse, or nothing for the best that this "
+                    "kernel offers",
+                    text.substr(0, 32));
+}
+
+uint32_t online_replicas(const cluster::VolumeInfo& volume) {
+  return static_cast<uint32_t>(std::ranges::count(volume.replicas, cluster::ReplicaState::kOnline,
+                                                  &cluster::ReplicaInfo::state));
+}
+
+std::string format_time(WallTime time) {
+  const std::time_t seconds = time.ns / 1'000'000'000;
+  std::tm parts{};
+  gmtime_r(&seconds, &parts);
+  char buffer[32];
+  std::strftime(buffer, sizeof buffer, "%Y-%m-%dT%H:%M:%SZ", &parts);
+  return buffer;
+}
+
+}  // namespace hf::api

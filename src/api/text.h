@@ -1,0 +1,20 @@
+// Words for states, shared by all adapters. Pure.
+#pragma once
+
+#include <string>
+
+#include "cluster/control.h"
+
+namespace hf::api {
+
+std::string to_string(cluster::VolumeState state);    // "detached"
+std::string to_string(cluster::ReplicaState state);   // "online"
+std::string to_string(cluster::PoolState state);      // "full"
+std::string to_string(cluster::ExportKind kind);      // "fuse"; "" for none
+// kInvalidArgument naming what is accepted; "" is kNone.
+Result<cluster::ExportKind> parse_export_kind(const std::string& text);
+uint32_t online_replicas(const cluster::VolumeInfo& volume);
+// RFC 3339 in UTC, whole seconds.
+std::string format_time(WallTime time);
+
+}  // namespace hf::api

@@ -1,0 +1,62 @@
+#include "cli/client.h"
+
+#include <cerrno>
+#include <cstdlib>
+#include <unistd.h>
+
+namespace hf::cli {
+namespace {
+
+constexpr char kErrorMetadataKey[] = "holdfast-error";  // as in api/grpc_status.h
+
+// "HF1007 no_space" → kNoSpace, if this version knows the number.
+std::optional<ErrorCode> parse_code(std::string_view text) {
+  if (!text.starts_with("HF")) return std::nullopt;
+  const long number = std::strtol(std::string(text.substr(2)).c_str(), nullptr, 10);
+  const ErrorTable table = error_table();
+  for (size_t i = 1; i < table.count; ++i) {
+    if (static_cast<long>(table.rows[i].code) == number) return table.rows[i].code;
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+Client::Client(std::string socket_path) : socket_path_(std::move(socket_path)) {
+  grpc::ChannelArguments arguments;
+  arguments.SetString(GRPC_ARG_DEFAULT_AUTHORITY, "localhost");
+  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  channel_ = grpc::CreateCustomChannel("unix:" + socket_path_, grpc::InsecureChannelCredentials(),
+                                       arguments);
+}
+
+Error Client::to_error(const grpc::Status& status, const grpc::ClientContext& context) const {
+  const auto& trailers = context.GetServerTrailingMetadata();
+  if (auto it = trailers.find(kErrorMetadataKey); it != trailers.end()) {
+    if (auto code = parse_code({it->second.data(), it->second.size()})) {
+      return Error(*code, status.error_message());
+    }
+  }
+  switch (status.error_code()) {
+    case grpc::StatusCode::UNAVAILABLE:
+      if (::access(socket_path_.c_str(), F_OK) == 0 && ::access(socket_path_.c_str(), W_OK) != 0) {
+        return make_error(ErrorCode::kPermissionDenied,
+                          "{} belongs to root; run the command as root", socket_path_);
+      }
+      return make_error(ErrorCode::kUnavailable,
+                        "no daemon answers at {}; is holdfastd running (systemctl status holdfastd)? "
+                        "Another socket is named by --socket",
+                        socket_path_);
+    case grpc::StatusCode::DEADLINE_EXCEEDED:
+      return make_error(ErrorCode::kTimeout, "no answer after {} s; the operation may go on: look with "
+                        "\"holdfast volume inspect\"", kCallTimeout.count());
+    case grpc::StatusCode::UNIMPLEMENTED:
+      return make_error(ErrorCode::kNotSupported,
+                        "this daemon does not know that call; it may be older than this command");
+    default:
+      return make_error(ErrorCode::kInternal, "gRPC status {}: {}",
+                        static_cast<int>(status.error_code()), status.error_message());
+  }
+}
+
+}  // namespace hf::cli

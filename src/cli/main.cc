@@ -1,0 +1,61 @@
+// holdfast: the command line.
+#include <cstdio>
+#include <cstdlib>
+
+#include "cli/commands.h"
+
+namespace hf::cli {
+
+Result<std::map<std::string, std::string>> parse_pairs(const std::vector<std::string>& words) {
+  std::map<std::string, std::string> pairs;
+  for (const std::string& word : words) {
+    const size_t equals = word.find('=');
+    if (equals == 0 || equals == std::string::npos) {
+      return make_error(ErrorCode::kInvalidArgument, "\"{}\" is not of the form key=value",
+                        word.substr(0, 64));
+    }
+    if (!pairs.emplace(word.substr(0, equals), word.substr(equals + 1)).second) {
+      return make_error(ErrorCode::kInvalidArgument, "\"{}\" is given twice", word.substr(0, equals));
+    }
+  }
+  return pairs;
+}
+
+namespace {
+
+int run(int argc, char** argv) {
+  Context context;
+  if (const char* socket = std::getenv("HOLDFAST_SOCKET"); socket != nullptr && *socket != 0) {
+    context.socket = socket;
+  }
+  CLI::App app("Holdfast gives every container a persistent volume from a spec in its launch command.",
+               "holdfast");
+  app.require_subcommand(1);
+  app.fallthrough();  // --json and --socket may stand behind the command as well
+  app.set_version_flag("--version", std::string("holdfast ") + HF_VERSION);
+  app.add_option("--socket", context.socket, "the daemon's socket (or environment HOLDFAST_SOCKET)")
+      ->capture_default_str();
+  app.add_flag("--json", context.output.json, "print JSON, for programs");
+  app.footer("Exit codes: 0 success, 2 bad input, 3 not found, 4 exists with another spec, 6 no space,\n"
+             "7 in use, 9 not permitted, 11 needs confirmation, 20-22 storage errors, 30-31 try again;\n"
+             "the whole list: docs/operations/exit-codes.md. Try: holdfast volume create --help");
+  add_volume_commands(app, context);
+  add_snapshot_commands(app, context);
+  add_pool_commands(app, context);
+  add_cluster_commands(app, context);
+  add_completion_command(app, context);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    // Help and version are no errors; everything else is bad input.
+    return app.exit(e) == 0 ? 0 : error_info(ErrorCode::kInvalidArgument).exit_code;
+  }
+  HF_ASSERT(context.action, "a command without an action");
+  Client client(context.socket);
+  return context.action(client);
+}
+
+}  // namespace
+}  // namespace hf::cli
+
+int main(int argc, char** argv) { return hf::cli::run(argc, argv); }

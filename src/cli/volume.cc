@@ -1,0 +1,301 @@
+// holdfast volume …
+#include <memory>
+
+#include "base/units.h"
+#include "cli/commands.h"
+#include "cli/confirm.h"
+#include "holdfast/v1/holdfast.grpc.pb.h"
+#include "volume/spec/key_doc.h"
+
+namespace hf::cli {
+namespace {
+
+namespace v1 = holdfast::v1;
+using Stub = v1::Volumes::Stub;
+
+std::string replicas_text(const v1::Volume& volume) {
+  int online = 0;
+  for (const v1::Replica& replica : volume.replicas()) online += replica.state() == "online";
+  return fmt::format("{}/{}", online, volume.replicas_size());
+}
+
+std::string describe(const v1::Volume& volume) {
+  Fields fields;
+  fields.add("name", volume.name());
+  fields.add("id", volume.id());
+  fields.add("state", volume.state());
+  fields.add("message", volume.message());
+  fields.add("size", format_size(volume.size_bytes()));
+  fields.add("used", format_size(volume.used_bytes()));
+  fields.add("spec", volume.inline_spec());
+  fields.add("parent", volume.parent());
+  fields.add("snapshots", std::to_string(volume.snapshot_count()));
+  fields.add("created", format_seconds(volume.created().seconds()));
+  for (const v1::Replica& replica : volume.replicas()) {
+    fields.add("replica", fmt::format("{} on node {} in pool {} ({})", replica.id(), replica.node(),
+                                      replica.pool(), replica.state()));
+  }
+  if (volume.has_attachment()) {
+    const v1::Attachment& at = volume.attachment();
+    fields.add("attached on", at.node_name());
+    fields.add("device", fmt::format("{} (by {})", at.device(), at.export_()));
+    fields.add("mounted at", at.mount_path());
+    for (const v1::MountPoint& mount : at.mounts()) {
+      fields.add("mount", fmt::format("{} held by {}", mount.path(), mount.holder()));
+    }
+  }
+  return fields.text();
+}
+
+std::string list_text(const v1::ListVolumesResponse& all) {
+  Table table({"NAME", "SIZE", "USED", "STATE", "REPLICAS", "FS", "DEVICE", "MOUNTS"});
+  for (const v1::Volume& volume : all.volumes()) {
+    const auto fs = volume.spec().find("fs");
+    table.add({volume.name(), format_size(volume.size_bytes()), format_size(volume.used_bytes()),
+               volume.state(), replicas_text(volume),
+               fs == volume.spec().end() ? std::string() : fs->second, volume.attachment().device(),
+               std::to_string(volume.attachment().mounts_size())});
+  }
+  return table.empty() ? "no volumes; make one with: holdfast volume create NAME --size 10G\n"
+                       : table.text();
+}
+
+// Runs one call that answers a Volume and prints it.
+template <typename Request>
+int show(Client& client, const Output& output, const Request& request,
+         grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, v1::Volume*)) {
+  Stub stub(client.channel());
+  Result<v1::Volume> volume = client.call<v1::Volume>(stub, method, request);
+  if (!volume.ok()) return output.fail(volume.error());
+  output.print(*volume, describe(*volume));
+  return 0;
+}
+
+void add_create(CLI::App& volume, Context& context) {
+  struct Args {
+    std::string name, size, fs, repl;
+    std::vector<std::string> options;
+  };
+  auto args = std::make_shared<Args>();
+  CLI::App* app = volume.add_subcommand("create", "Create a volume");
+  app->add_option("name", args->name, "a name, or an inline spec: size=20G,fs=xfs,name=db")->required();
+  app->add_option("-s,--size", args->size, "size, such as 20G (a bare number is GiB)");
+  app->add_option("--fs", args->fs, "ext4, xfs, btrfs or none");
+  app->add_option("--repl", args->repl, "replicas, 1 to 3");
+  app->add_option("-o,--opt", args->options, "key=value of the volume spec; may be repeated");
+  app->footer("Keys of the spec (give them with -o key=value or inline):\n" + spec::help_text() +
+              "\nExamples:\n  holdfast volume create pg --size 20G\n"
+              "  holdfast volume create size=20G,fs=xfs,name=logs\n"
+              "Asked again with the same spec, the command answers the volume that is there.");
+  app->callback([&context, args] {
+    context.action = [&context, args](Client& client) {
+      Result<std::map<std::string, std::string>> options = parse_pairs(args->options);
+      if (!options.ok()) return context.output.fail(options.error());
+      v1::CreateVolumeRequest request;
+      request.set_name(args->name);
+      for (const auto& [key, value] : *options) (*request.mutable_options())[key] = value;
+      const std::pair<const char*, const std::string*> flags[] = {
+          {"size", &args->size}, {"fs", &args->fs}, {"repl", &args->repl}};
+      for (const auto& [key, value] : flags) {
+        if (!value->empty()) (*request.mutable_options())[key] = *value;
+      }
+      return show(client, context.output, request, &Stub::Create);
+    };
+  });
+}
+
+void add_list_and_inspect(CLI::App& volume, Context& context) {
+  CLI::App* list = volume.add_subcommand("list", "List volumes");
+  list->alias("ls");
+  list->callback([&context] {
+    context.action = [&context](Client& client) {
+      Stub stub(client.channel());
+      auto all = client.call<v1::ListVolumesResponse>(stub, &Stub::List, v1::ListVolumesRequest());
+      if (!all.ok()) return context.output.fail(all.error());
+      context.output.print(*all, list_text(*all));
+      return 0;
+    };
+  });
+  auto name = std::make_shared<std::string>();
+  CLI::App* inspect = volume.add_subcommand("inspect", "Show a volume: spec, replicas, attachment");
+  inspect->add_option("volume", *name, "name or id")->required();
+  inspect->callback([&context, name] {
+    context.action = [&context, name](Client& client) {
+      v1::InspectVolumeRequest request;
+      request.set_volume(*name);
+      return show(client, context.output, request, &Stub::Inspect);
+    };
+  });
+}
+
+void add_delete(CLI::App& volume, Context& context) {
+  struct Args {
+    std::string name;
+    bool snapshots = false, missing_ok = false, yes = false;
+  };
+  auto args = std::make_shared<Args>();
+  CLI::App* app = volume.add_subcommand("delete", "Delete a volume and its data for good");
+  app->alias("rm");
+  app->add_option("volume", args->name, "name or id")->required();
+  app->add_flag("--with-snapshots", args->snapshots, "delete its snapshots too");
+  app->add_flag("--missing-ok", args->missing_ok, "succeed if there is no such volume");
+  app->add_flag("-y,--yes", args->yes, "do not ask");
+  app->callback([&context, args] {
+    context.action = [&context, args](Client& client) {
+      Status sure = confirm(args->yes, fmt::format("Delete volume {} and all its data{}?", args->name,
+                                                   args->snapshots ? " and snapshots" : ""));
+      if (!sure.ok()) return context.output.fail(sure.error());
+      v1::DeleteVolumeRequest request;
+      request.set_volume(args->name);
+      request.set_with_snapshots(args->snapshots);
+      request.set_missing_ok(args->missing_ok);
+      Stub stub(client.channel());
+      auto done = client.call<v1::DeleteVolumeResponse>(stub, &Stub::Delete, request);
+      if (!done.ok()) return context.output.fail(done.error());
+      context.output.print(*done, fmt::format("deleted {}\n", args->name));
+      return 0;
+    };
+  });
+}
+
+void add_resize_and_update(CLI::App& volume, Context& context) {
+  struct Args {
+    std::string name, size;
+    std::vector<std::string> options;
+  };
+  auto args = std::make_shared<Args>();
+  CLI::App* resize = volume.add_subcommand("resize", "Grow a volume and its file system, online");
+  resize->add_option("volume", args->name, "name or id")->required();
+  resize->add_option("size", args->size, "new size, such as 40G (a bare number is GiB)")->required();
+  resize->callback([&context, args] {
+    context.action = [&context, args](Client& client) {
+      Result<uint64_t> size = parse_size(args->size, kGiB);
+      if (!size.ok()) return context.output.fail(size.error());
+      v1::ResizeVolumeRequest request;
+      request.set_volume(args->name);
+      request.set_size_bytes(*size);
+      return show(client, context.output, request, &Stub::Resize);
+    };
+  });
+  CLI::App* update = volume.add_subcommand("update", "Change keys of a volume's spec");
+  update->add_option("volume", args->name, "name or id")->required();
+  update->add_option("-o,--opt", args->options, "key=value; may be repeated")->required();
+  update->footer("Example:\n  holdfast volume update db -o sticky=true -o labels=team=core");
+  update->callback([&context, args] {
+    context.action = [&context, args](Client& client) {
+      Result<std::map<std::string, std::string>> options = parse_pairs(args->options);
+      if (!options.ok()) return context.output.fail(options.error());
+      v1::UpdateVolumeRequest request;
+      request.set_volume(args->name);
+      for (const auto& [key, value] : *options) (*request.mutable_options())[key] = value;
+      return show(client, context.output, request, &Stub::Update);
+    };
+  });
+}
+
+void add_attach_and_detach(CLI::App& volume, Context& context) {
+  struct Args {
+    std::string name, kind;
+  };
+  auto args = std::make_shared<Args>();
+  CLI::App* attach = volume.add_subcommand("attach", "Make the volume a block device on this node");
+  attach->add_option("volume", args->name, "name or id")->required();
+  attach->add_option("--export", args->kind, "ublk, nbd or fuse (default: the best this kernel offers)");
+  attach->callback([&context, args] {
+    context.action = [&context, args](Client& client) {
+      v1::AttachVolumeRequest request;
+      request.set_volume(args->name);
+      request.set_export_(args->kind);
+      return show(client, context.output, request, &Stub::Attach);
+    };
+  });
+  CLI::App* detach = volume.add_subcommand("detach", "Take the block device away again");
+  detach->add_option("volume", args->name, "name or id")->required();
+  detach->callback([&context, args] {
+    context.action = [&context, args](Client& client) {
+      v1::DetachVolumeRequest request;
+      request.set_volume(args->name);
+      return show(client, context.output, request, &Stub::Detach);
+    };
+  });
+}
+
+void add_mount_and_unmount(CLI::App& volume, Context& context) {
+  struct Args {
+    std::string name, path;
+    bool read_only = false, keep = false;
+  };
+  auto args = std::make_shared<Args>();
+  CLI::App* mount = volume.add_subcommand("mount", "Attach, make or check the file system, and mount");
+  mount->add_option("volume", args->name, "name or id")->required();
+  mount->add_option("path", args->path, "an existing directory, absolute")->required();
+  mount->add_flag("-r,--read-only", args->read_only, "mount read-only");
+  mount->callback([&context, args] {
+    context.action = [&context, args](Client& client) {
+      v1::MountVolumeRequest request;
+      request.set_volume(args->name);
+      request.set_target_path(args->path);
+      request.set_read_only(args->read_only);
+      Stub stub(client.channel());
+      auto mounted = client.call<v1::MountPoint>(stub, &Stub::Mount, request);
+      if (!mounted.ok()) return context.output.fail(mounted.error());
+      context.output.print(*mounted, fmt::format("{} is mounted at {}\n", args->name, mounted->path()));
+      return 0;
+    };
+  });
+  CLI::App* unmount = volume.add_subcommand("unmount", "Unmount; the last one detaches the volume");
+  unmount->alias("umount");
+  unmount->add_option("volume", args->name, "name or id")->required();
+  unmount->add_option("path", args->path, "where it is mounted")->required();
+  unmount->add_flag("--keep-attached", args->keep, "leave the block device");
+  unmount->callback([&context, args] {
+    context.action = [&context, args](Client& client) {
+      v1::UnmountVolumeRequest request;
+      request.set_volume(args->name);
+      request.set_target_path(args->path);
+      request.set_keep_attached(args->keep);
+      return show(client, context.output, request, &Stub::Unmount);
+    };
+  });
+}
+
+void add_clone(CLI::App& volume, Context& context) {
+  struct Args {
+    std::string parent, name, snapshot;
+    std::vector<std::string> labels;
+  };
+  auto args = std::make_shared<Args>();
+  CLI::App* app = volume.add_subcommand("clone", "Make a new volume from a volume or its snapshot");
+  app->add_option("parent", args->parent, "the volume to clone")->required();
+  app->add_option("name", args->name, "the new volume's name")->required();
+  app->add_option("--snapshot", args->snapshot, "clone this snapshot (default: the state now)");
+  app->add_option("-l,--label", args->labels, "key=value; may be repeated");
+  app->callback([&context, args] {
+    context.action = [&context, args](Client& client) {
+      Result<std::map<std::string, std::string>> labels = parse_pairs(args->labels);
+      if (!labels.ok()) return context.output.fail(labels.error());
+      v1::CloneVolumeRequest request;
+      request.set_name(args->name);
+      request.set_parent(args->parent);
+      request.set_snapshot(args->snapshot);
+      for (const auto& [key, value] : *labels) (*request.mutable_labels())[key] = value;
+      return show(client, context.output, request, &Stub::Clone);
+    };
+  });
+}
+
+}  // namespace
+
+void add_volume_commands(CLI::App& app, Context& context) {
+  CLI::App* volume = app.add_subcommand("volume", "Create, use and delete volumes");
+  volume->require_subcommand(1);
+  add_create(*volume, context);
+  add_list_and_inspect(*volume, context);
+  add_delete(*volume, context);
+  add_resize_and_update(*volume, context);
+  add_attach_and_detach(*volume, context);
+  add_mount_and_unmount(*volume, context);
+  add_clone(*volume, context);
+}
+
+}  // namespace hf::cli
