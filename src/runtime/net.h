@@ -56,6 +56,7 @@ class Network {
   // A Unix path left behind by a dead process is replaced; one that still answers is kInUse.
   virtual Task<Result<std::unique_ptr<Listener>>> listen(std::string address,
                                                          ListenOptions options) = 0;
+  // kUnavailable where nobody listens (of a Unix path also kNotFound), kTimeout when nobody answers.
   virtual Task<Result<std::unique_ptr<Stream>>> connect(std::string address, Duration timeout) = 0;
 };
 

@@ -32,6 +32,8 @@ class WorldUnderTest {
   virtual bool has_reflinks() { return true; }
   // Where fallocate can make holes and zeroes.
   virtual bool has_holes() { return true; }
+  // Where Process runs the programs of a Linux system.
+  virtual bool has_programs() { return true; }
 };
 
 using WorldFactory = std::unique_ptr<WorldUnderTest> (*)();
