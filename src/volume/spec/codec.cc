@@ -98,6 +98,13 @@ Status read_explicit(const json& names, VolumeSpec& spec) {
   return {};
 }
 
+// Whether `text`, the value of `key` in `spec`, says more than a plain name would.
+bool worth_showing(const KeyInfo& key, const VolumeSpec& spec, const std::string& text) {
+  static const VolumeSpec kDefaults;
+  if (text.empty() || key.key == SpecKey::kName) return false;
+  return spec.explicit_keys.contains(key.key) || text != key.format(kDefaults);
+}
+
 }  // namespace
 
 Result<std::string> to_json(const VolumeSpec& spec) {
@@ -138,26 +145,19 @@ Result<VolumeSpec> from_json(std::string_view text) {
 std::string to_inline(const VolumeSpec& spec) {
   std::string out;
   for (const KeyInfo& key : key_table()) {
-    if (!spec.explicit_keys.contains(key.key)) continue;
     const std::string text = key.format(spec);
-    if (!text.empty()) out += fmt::format("{}={},", key.name, text);
+    if (worth_showing(key, spec, text)) out += fmt::format("{}={},", key.name, text);
   }
   if (out.empty()) return spec.name;
   return out + "name=" + spec.name;
 }
 
 std::map<std::string, std::string> status_map(const VolumeSpec& spec) {
-  static const VolumeSpec kDefaults;
   std::map<std::string, std::string> out;
   for (const KeyInfo& key : key_table()) {
-    if (key.key == SpecKey::kName || key.secret) continue;
     std::string text = key.format(spec);
-    const bool always =
-        key.key == SpecKey::kSize || key.key == SpecKey::kFs || key.key == SpecKey::kRepl;
-    if (text.empty()) continue;
-    if (always || spec.explicit_keys.contains(key.key) || text != key.format(kDefaults)) {
-      out[std::string(key.name)] = std::move(text);
-    }
+    const bool always = key.key == SpecKey::kFs || key.key == SpecKey::kRepl;
+    if (always || worth_showing(key, spec, text)) out[std::string(key.name)] = std::move(text);
   }
   out["size"] = format_size(spec.size_bytes);
   if (spec.encryption() != Encryption::kNone) out["encryption"] = to_string(spec.encryption());

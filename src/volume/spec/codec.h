@@ -3,7 +3,8 @@
 //   JSON    for the state store; versioned, with a checksum; holds every value, so that a later
 //           change of a default does not change volumes that exist
 //           (docs/formats/volume-spec-json.md)
-//   inline  for people: the keys that the caller named, in the table's order, the name last
+//   inline  for people: the keys that the caller named or that differ from their defaults, in the
+//           table's order, the name last
 //   status  for people: the `Status` of `docker volume inspect`
 //
 // None of them ever holds a secret. What the JSON form keeps of a passphrase is that there is one.

@@ -127,6 +127,9 @@ TEST(Inline, ShowsWhatWasNamedInTheTablesOrder) {
             "size=1536M,repl=2,io_priority=high,labels=a=b;c=d,name=db");
   EXPECT_EQ(to_inline(parsed("size=1.5,name=db,snap_schedule=daily=12:30")),
             "size=1536M,snap_schedule=daily=12h30#7,name=db");
+  VolumeSpec grown = parsed("name=db,repl=2");
+  grown.size_bytes = 4 * kGiB;
+  EXPECT_EQ(to_inline(grown), "size=4G,repl=2,name=db");
   EXPECT_EQ(to_inline(parsed("name=db,passphrase=hunter2,size=1,token=t")), "size=1G,name=db");
 }
 

@@ -11,7 +11,11 @@ Status check_values(const VolumeSpec& spec) {
   VolumeSpec again;
   for (const KeyInfo& key : key_table()) {
     const std::string text = key.format(spec);
-    if (text.empty()) continue;
+    if (text.empty()) {
+      if (key.secret || !spec.explicit_keys.contains(key.key)) continue;
+      return make_error(ErrorCode::kInvalidSpec, "{} is marked as given and has no value",
+                        key.name);
+    }
     const Status parsed = key.parse(again, text, ValueForm::kOption);
     if (!parsed.ok()) return bad_value(key, text, parsed.error().message());
     if (key.format(again) != text) return bad_value(key, text, "not in canonical form");

@@ -80,6 +80,7 @@ TEST(Validate, ChecksEveryBoundOfASpecMadeByHand) {
   };
   EXPECT_TRUE(refused([](VolumeSpec& s) { s.name = ""; }));
   EXPECT_TRUE(refused([](VolumeSpec& s) { s.name = "a/../b"; }));
+  EXPECT_TRUE(refused([](VolumeSpec& s) { s.explicit_keys.insert(SpecKey::kZones); }));
   EXPECT_TRUE(refused([](VolumeSpec& s) { s.size_bytes = 0; }));
   EXPECT_TRUE(refused([](VolumeSpec& s) { s.size_bytes = kGiB + 1; }));  // no whole block
   EXPECT_TRUE(refused([](VolumeSpec& s) { s.size_bytes = 65 * kTiB; }));
