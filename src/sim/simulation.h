@@ -20,7 +20,12 @@ namespace hf::sim {
 class Simulation {
  public:
   explicit Simulation(uint64_t seed)
-      : prng_(seed), loop_(seed), plan_(seed), net_(loop_, prng_.fork()) {}
+      : prng_(seed),
+        loop_(seed),
+        plan_(seed),
+        net_(loop_, prng_.fork()),
+        driver_host_(loop_, net_, "driver", "10.0.0.254", prng_.fork()),
+        driver_(driver_host_) {}
 
   uint64_t seed() const { return loop_.seed(); }
   SimLoop& loop() { return loop_; }
@@ -38,6 +43,9 @@ class Simulation {
   }
   SimHost& host(size_t i) { return *hosts_[i]; }
 
+  // The test's own place in the world: never killed, without disks; for its clock and its connections.
+  World& driver() { return driver_.world(); }
+
   void run(Task<void> task) { loop_.run(std::move(task)); }
 
  private:
@@ -45,6 +53,8 @@ class Simulation {
   SimLoop loop_;
   SimFaultPlan plan_;
   SimNet net_;
+  SimHost driver_host_;
+  SimProcess driver_;
   std::vector<std::unique_ptr<SimHost>> hosts_;
 };
 
