@@ -169,5 +169,5 @@ using Status = Result<void>;
 // In functions that return a Result (not in coroutines: see runtime/task.h for HF_CO_TRY).
 #define HF_TRY(expr)                                  \
   do {                                                \
-    if (auto hf_try_result = (expr); !hf_try_result.ok()) return hf_try_result.error(); \
+    if (auto&& hf_try_result = (expr); !hf_try_result.ok()) return hf_try_result.error(); \
   } while (false)

@@ -17,7 +17,7 @@ ROOMS = {
     "cluster": ["state", "volume"],
     "holder": ["base"],
     "block": ["runtime", "volume", "holder"],
-    "mount": ["runtime"],
+    "mount": ["runtime", "volume", "uring"],
     "backup": ["store", "volume", "state"],
     "auth": ["state"],
     "api": ["cluster", "block", "mount", "backup", "auth"],

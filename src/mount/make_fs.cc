@@ -1,0 +1,91 @@
+#include "mount/make_fs.h"
+
+#include <algorithm>
+
+namespace hf::mount {
+namespace {
+
+using spec::FsType;
+
+bool same_uuid(std::string_view a, std::string_view b) {
+  return !a.empty() && a.size() == b.size() &&
+         std::equal(a.begin(), a.end(), b.begin(), [](char x, char y) {
+           return std::tolower(static_cast<unsigned char>(x)) == std::tolower(static_cast<unsigned char>(y));
+         });
+}
+
+}  // namespace
+
+Result<Prepare> decide_prepare(const std::string& device, const Content& content,
+                               const FilesystemSpec& spec) {
+  const std::string wanted(spec::to_string(spec.fs));
+  if (content.empty()) {
+    if (spec.may_format) return Prepare::kFormat;
+    return make_error(ErrorCode::kCorruption,
+                      "{} should carry the volume's {} file system and carries nothing; the volume is left "
+                      "alone: restore a snapshot, or look with \"holdfast pool verify\"",
+                      device, wanted);
+  }
+  const bool ours = same_uuid(content.uuid, spec.uuid), inherited = same_uuid(content.uuid, spec.inherited_uuid);
+  if (content.type == wanted && (ours || !spec.may_format)) return Prepare::kAccept;
+  if (content.type == wanted && inherited) return Prepare::kRestamp;
+  if (spec.may_format) {
+    return make_error(ErrorCode::kNotEmpty,
+                      "{} carries {}, which Holdfast did not make; it is not formatted over. Use fs=none to "
+                      "attach it as it is",
+                      device, content.describe());
+  }
+  return make_error(ErrorCode::kNotEmpty, "{} carries {}, where the volume's {} file system should be",
+                    device, content.describe(), wanted);
+}
+
+std::vector<std::string> mkfs_argv(const std::string& device, const FilesystemSpec& spec) {
+  const std::string block = std::to_string(spec.block_size);
+  switch (spec.fs) {
+    case FsType::kExt4:
+      return {"mkfs.ext4", "-q", "-F", "-b", block, "-U", spec.uuid, "-L", spec.label, "-m", "0", "-E",
+              "nodiscard,lazy_itable_init=1,lazy_journal_init=1", device};
+    case FsType::kXfs:
+      return {"mkfs.xfs", "-q", "-f", "-K", "-b", "size=" + block, "-m", "uuid=" + spec.uuid, "-L",
+              spec.label, device};
+    case FsType::kBtrfs:
+      return {"mkfs.btrfs", "-q", "-f", "-K", "-U", spec.uuid, "-L", spec.label, device};
+    case FsType::kNone: break;
+  }
+  HF_UNREACHABLE("fs=none is not formatted");
+}
+
+std::vector<std::string> restamp_argv(const std::string& device, const FilesystemSpec& spec) {
+  if (spec.fs == FsType::kBtrfs) return {"btrfstune", "-f", "-M", spec.uuid, device};
+  return {};
+}
+
+std::vector<std::string> grow_argv(const std::string& device, const std::string& path, FsType fs) {
+  switch (fs) {
+    case FsType::kExt4: return {"resize2fs", device};
+    case FsType::kXfs: return {"xfs_growfs", path};
+    case FsType::kBtrfs: return {"btrfs", "filesystem", "resize", "max", path};
+    case FsType::kNone: return {};
+  }
+  HF_UNREACHABLE();
+}
+
+bool ext4_needs_check(std::string_view output) {
+  const size_t at = output.find("Filesystem state:");
+  if (at == std::string_view::npos) return true;
+  const std::string_view state = output.substr(at, output.find('\n', at) - at);
+  if (state.find("with errors") != std::string_view::npos) return true;
+  if (state.find("not clean") == std::string_view::npos) return false;
+  return output.find("needs_recovery") == std::string_view::npos;
+}
+
+Status judge_e2fsck(const std::string& device, int exit_status, std::string_view output) {
+  if (exit_status >= 0 && exit_status <= 3) return {};
+  return make_error(ErrorCode::kCorruption,
+                    "the ext4 file system on {} has damage that e2fsck -p does not mend by itself (exit {}): "
+                    "{}. Attach the volume without mounting (holdfast volume attach), take a snapshot, and run "
+                    "e2fsck -f on the device",
+                    device, exit_status, output.substr(0, 300));
+}
+
+}  // namespace hf::mount

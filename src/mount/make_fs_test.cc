@@ -1,0 +1,88 @@
+#include "mount/make_fs.h"
+
+#include <gtest/gtest.h>
+
+#include "mount/mount_options.h"
+
+namespace hf::mount {
+namespace {
+
+using spec::FsType;
+
+Content carrying(const std::string& type, const std::string& uuid) {
+  Content content;
+  content.type = type;
+  content.uuid = uuid;
+  return content;
+}
+
+FilesystemSpec ext4(bool may_format) {
+  FilesystemSpec spec;
+  spec.uuid = "11111111-2222-4333-8444-555555555555";
+  spec.inherited_uuid = "99999999-2222-4333-8444-555555555555";
+  spec.label = "db";
+  spec.may_format = may_format;
+  return spec;
+}
+
+TEST(DecidePrepare, FormatsOnlyWhatIsBlankAndNew) {
+  EXPECT_EQ(*decide_prepare("/dev/x", Content(), ext4(true)), Prepare::kFormat);
+  EXPECT_EQ(decide_prepare("/dev/x", Content(), ext4(false)).code(), ErrorCode::kCorruption);
+  // A crash between mkfs and its record: ours, as it is.
+  EXPECT_EQ(*decide_prepare("/dev/x", carrying("ext4", ext4(true).uuid), ext4(true)), Prepare::kAccept);
+  EXPECT_EQ(decide_prepare("/dev/x", carrying("ext4", "aa"), ext4(true)).code(), ErrorCode::kNotEmpty);
+  EXPECT_EQ(decide_prepare("/dev/x", carrying("xfs", ext4(true).uuid), ext4(true)).code(),
+            ErrorCode::kNotEmpty);
+  EXPECT_EQ(*decide_prepare("/dev/x", carrying("ext4", ext4(true).inherited_uuid), ext4(true)),
+            Prepare::kRestamp);
+  // Formatted before: whatever UUID (tune2fs by the user), as long as it is the right kind.
+  EXPECT_EQ(*decide_prepare("/dev/x", carrying("ext4", "aa"), ext4(false)), Prepare::kAccept);
+  EXPECT_EQ(decide_prepare("/dev/x", carrying("xfs", "aa"), ext4(false)).code(), ErrorCode::kNotEmpty);
+  Content ambivalent;
+  ambivalent.ambivalent = true;
+  EXPECT_EQ(decide_prepare("/dev/x", ambivalent, ext4(true)).code(), ErrorCode::kNotEmpty);
+}
+
+TEST(Ext4, ChecksOnlyWhenTheJournalDoesNotSuffice) {
+  EXPECT_FALSE(ext4_needs_check("Filesystem features: has_journal\nFilesystem state:         clean\n"));
+  EXPECT_FALSE(ext4_needs_check("Filesystem features: has_journal needs_recovery\nFilesystem state: not clean\n"));
+  EXPECT_TRUE(ext4_needs_check("Filesystem features: has_journal\nFilesystem state: not clean\n"));
+  EXPECT_TRUE(ext4_needs_check("Filesystem features: needs_recovery\nFilesystem state: clean with errors\n"));
+  EXPECT_TRUE(ext4_needs_check(""));
+  EXPECT_TRUE(judge_e2fsck("/dev/x", 1, "").ok());
+  EXPECT_EQ(judge_e2fsck("/dev/x", 4, "UNEXPECTED INCONSISTENCY").code(), ErrorCode::kCorruption);
+}
+
+TEST(MountOptions, AllowsTheKnownAndNamesTheRest) {
+  FilesystemSpec spec = ext4(false);
+  EXPECT_EQ(*mount_options(spec), "discard,errors=remount-ro");
+  spec.mount_options = {"noatime", "commit=5"};
+  EXPECT_EQ(*mount_options(spec), "discard,errors=remount-ro,noatime,commit=5");
+  for (const char* bad : {"nobarrier", "norecovery", "barrier=0", "dev=/dev/sda", "commit=5,nobarrier", "", "noload",
+                          "data=writeback", "nouuid"}) {
+    spec.mount_options = {bad};
+    const Result<std::string> options = mount_options(spec);
+    EXPECT_EQ(options.code(), ErrorCode::kInvalidSpec) << bad;
+  }
+  spec = ext4(false);
+  spec.fs = FsType::kXfs;
+  EXPECT_EQ(*mount_options(spec), "discard,nouuid");
+  spec.mount_options = {"data=journal"};
+  EXPECT_FALSE(mount_options(spec).ok());
+}
+
+TEST(MakeFs, NeverDiscards) {
+  FilesystemSpec spec = ext4(true);
+  for (const FsType fs : {FsType::kExt4, FsType::kXfs, FsType::kBtrfs}) {
+    spec.fs = fs;
+    const std::vector<std::string> argv = mkfs_argv("/dev/x", spec);
+    EXPECT_EQ(argv.back(), "/dev/x");
+    std::string line;
+    for (const std::string& word : argv) line += word + " ";
+    EXPECT_TRUE(line.find("nodiscard") != std::string::npos || line.find(" -K ") != std::string::npos) << line;
+    EXPECT_NE(line.find(spec.uuid), std::string::npos);
+  }
+}
+
+}  // namespace
+}  // namespace hf::mount

@@ -1,0 +1,267 @@
+#include "mount/mounter.h"
+
+#include <fcntl.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <filesystem>
+
+#include "base/log.h"
+#include "mount/mount_options.h"
+#include "runtime/file.h"
+#include "runtime/process.h"
+#include "uring/loop_device.h"
+#include "uring/owned_fd.h"
+
+namespace hf::mount {
+namespace {
+
+constexpr Duration kMkfsLimit = 60s;
+constexpr Duration kMountLimit = 60s;
+constexpr Duration kCheckLimit = 80s;
+constexpr int kUmountBusy = 32;  // umount(8): mount failure
+constexpr size_t kMaxMountinfoBytes = 64 * kMiB;
+
+const MountEntry* mount_at(const std::vector<MountEntry>& mounts, const std::string& path) {
+  const MountEntry* found = nullptr;
+  for (const MountEntry& entry : mounts) {
+    if (entry.mount_point == path) found = &entry;  // the last one is the visible one
+  }
+  return found;
+}
+
+// Pool thread. The mount root lies on the host's own file system.
+Status share_root(const std::string& root, bool mounted) {
+  if (!mounted && ::mount(root.c_str(), root.c_str(), nullptr, MS_BIND, nullptr) != 0) {
+    return Error::from_errno(errno, "bind " + root + " on itself");
+  }
+  if (::mount(nullptr, root.c_str(), nullptr, MS_SHARED | MS_REC, nullptr) != 0) {
+    return Error::from_errno(errno, "make " + root + " a shared mount");
+  }
+  return {};
+}
+
+// An existing empty directory, reached without following a link in its last part.
+Result<OwnedFd> open_target(const std::string& path) {
+  if (path.empty() || path[0] != '/') {
+    return make_error(ErrorCode::kInvalidArgument, "\"{}\" is not an absolute path", path);
+  }
+  OwnedFd fd(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  if (fd.valid()) return fd;
+  if (errno == ENOTDIR || errno == ELOOP) {
+    return make_error(ErrorCode::kInvalidArgument, "{} is no directory (links are not followed)", path);
+  }
+  if (errno == ENOENT) {
+    return make_error(ErrorCode::kNotFound, "the directory {} does not exist; make it first", path);
+  }
+  return Error::from_errno(errno, "open " + path);
+}
+
+Status bind_now(const std::string& from, const std::string& to, bool read_only) {
+  Result<OwnedFd> target = open_target(to);
+  HF_TRY(target);
+  std::error_code ec;
+  const std::string by_fd = "/proc/self/fd/" + std::to_string(target->get());
+  if (!std::filesystem::is_empty(by_fd, ec) || ec) {
+    return make_error(ErrorCode::kNotEmpty, "{} is not an empty directory; mounting there would hide its files",
+                      to);
+  }
+  if (::mount(from.c_str(), by_fd.c_str(), nullptr, MS_BIND, nullptr) != 0) {
+    return Error::from_errno(errno, "bind " + from + " to " + to);
+  }
+  if (read_only && ::mount(nullptr, to.c_str(), nullptr, MS_REMOUNT | MS_BIND | MS_RDONLY, nullptr) != 0) {
+    const int err = errno;
+    ::umount2(to.c_str(), UMOUNT_NOFOLLOW);
+    return Error::from_errno(err, "make " + to + " read-only");
+  }
+  return {};
+}
+
+// Who sits in a directory below `path`: "pid 12 (postgres)", at most three.
+std::string who_uses(const std::string& path) {
+  std::string who;
+  int found = 0;
+  std::error_code ec;
+  for (const auto& process : std::filesystem::directory_iterator("/proc", ec)) {
+    const std::string pid = process.path().filename();
+    if (pid.find_first_not_of("0123456789") != std::string::npos) continue;
+    char link[4096];
+    const ssize_t n = ::readlink(("/proc/" + pid + "/cwd").c_str(), link, sizeof link);
+    const std::string_view cwd(link, n > 0 ? static_cast<size_t>(n) : 0);
+    if (cwd != path && !cwd.starts_with(path + "/")) continue;
+    who += (who.empty() ? " (process " : ", ") + pid;
+    if (++found == 3) break;
+  }
+  return who.empty() ? who : who + ")";
+}
+
+}  // namespace
+
+Task<Result<std::vector<MountEntry>>> Mounter::mounts() {
+  std::function<Result<std::string>()> read = []() -> Result<std::string> {
+    // A file of /proc has no size: it is read to its end.
+    OwnedFd fd(::open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC));
+    if (!fd.valid()) return Error::from_errno(errno, "open /proc/self/mountinfo");
+    std::string text;
+    char buffer[64 * 1024];
+    for (;;) {
+      const ssize_t n = ::read(fd.get(), buffer, sizeof buffer);
+      if (n < 0 && errno == EINTR) continue;
+      if (n < 0) return Error::from_errno(errno, "read /proc/self/mountinfo");
+      if (n == 0) return text;
+      text.append(buffer, static_cast<size_t>(n));
+      if (text.size() > kMaxMountinfoBytes) {
+        return make_error(ErrorCode::kLimitExceeded, "/proc/self/mountinfo is unreasonably long");
+      }
+    }
+  };
+  Result<std::string> text = co_await run_blocking<Result<std::string>>(world_.blocking, read);
+  HF_CO_TRY(text);
+  co_return parse_mountinfo(*text);
+}
+
+Task<Status> Mounter::start() {
+  Result<std::vector<MountEntry>> all = co_await mounts();
+  HF_CO_TRY(all);
+  const bool mounted = mount_at(*all, root_) != nullptr;
+  const std::string root = root_;
+  std::function<Status()> share = [root, mounted] { return share_root(root, mounted); };
+  co_return co_await run_blocking<Status>(world_.blocking, share);
+}
+
+Task<Status> Mounter::must_run(std::vector<std::string> argv, Duration limit) {
+  const std::string program = argv[0];
+  Result<CommandResult> ran = co_await world_.process.run(std::move(argv), limit);
+  if (ran.code() == ErrorCode::kMissingFeature) {
+    co_return make_error(ErrorCode::kMissingFeature,
+                         "{}; install e2fsprogs, xfsprogs, btrfs-progs, mount and util-linux",
+                         ran.error().message());
+  }
+  HF_CO_TRY(ran);
+  if (ran->exit_status == 0) co_return Status();
+  co_return make_error(ErrorCode::kIo, "{} failed with {}: {}", program, ran->exit_status,
+                       ran->output.substr(0, 500));
+}
+
+Task<Status> Mounter::check_ext4(std::string device) {
+  std::vector<std::string> look = {"dumpe2fs", "-h", device};
+  Result<CommandResult> head = co_await world_.process.run(std::move(look), kMountLimit);
+  HF_CO_TRY(head);
+  if (!ext4_needs_check(head->output)) co_return Status();
+  HF_LOG(kWarn, "mount", "fsck device={} reason=unclean", device);
+  std::vector<std::string> argv = {"e2fsck", "-p", device};
+  Result<CommandResult> checked = co_await world_.process.run(std::move(argv), kCheckLimit);
+  HF_CO_TRY(checked);
+  co_return judge_e2fsck(device, checked->exit_status, checked->output);
+}
+
+Task<Status> Mounter::prepare(std::string device, FilesystemSpec spec) {
+  if (spec.fs == spec::FsType::kNone) {
+    co_return make_error(ErrorCode::kFailedPrecondition,
+                         "the volume has fs=none: it has no file system to mount; attach it and use the "
+                         "block device");
+  }
+  Result<Content> content = co_await probe(world_.process, device);
+  HF_CO_TRY(content);
+  const Result<Prepare> decision = decide_prepare(device, *content, spec);
+  HF_CO_TRY(decision);
+  if (*decision == Prepare::kFormat) {
+    co_return co_await must_run(mkfs_argv(device, spec), kMkfsLimit);
+  }
+  if (spec.fs == spec::FsType::kExt4) {
+    Status checked = co_await check_ext4(device);
+    HF_CO_TRY(checked);
+  }
+  if (*decision == Prepare::kRestamp) {
+    std::vector<std::string> argv = restamp_argv(device, spec);
+    if (!argv.empty()) co_return co_await must_run(std::move(argv), kMkfsLimit);
+  }
+  co_return Status();
+}
+
+Task<Status> Mounter::mount(std::string device, std::string path, FilesystemSpec spec) {
+  Result<std::string> options = mount_options(spec);
+  HF_CO_TRY(options);
+  Result<std::vector<std::string>> there = co_await mounts_of(device);
+  HF_CO_TRY(there);
+  if (std::ranges::find(*there, path) != there->end()) co_return Status();
+  Result<std::vector<MountEntry>> all = co_await mounts();
+  HF_CO_TRY(all);
+  if (const MountEntry* other = mount_at(*all, path)) {
+    co_return make_error(ErrorCode::kInUse, "{} is mounted at {} already; {} cannot be mounted over it",
+                         other->source, path, device);
+  }
+  Status made = co_await world_.fs.make_directory(path, 0755);
+  if (!made.ok() && made.code() != ErrorCode::kAlreadyExists) co_return made.error();
+  std::vector<std::string> argv = {"mount", "-t", std::string(spec::to_string(spec.fs)), "-o", *options,
+                                   device, path};
+  co_return co_await must_run(std::move(argv), kMountLimit);
+}
+
+Task<Status> Mounter::bind(std::string from, std::string to, bool read_only) {
+  Result<std::vector<MountEntry>> all = co_await mounts();
+  HF_CO_TRY(all);
+  const MountEntry* source = mount_at(*all, from);
+  const MountEntry* target = mount_at(*all, to);
+  if (source == nullptr) {
+    co_return make_error(ErrorCode::kFailedPrecondition, "nothing is mounted at {}", from);
+  }
+  if (target != nullptr && target->source == source->source && target->root == source->root) {
+    co_return Status();
+  }
+  if (target != nullptr) {
+    co_return make_error(ErrorCode::kInUse, "{} is mounted at {} already", target->source, to);
+  }
+  std::function<Status()> bind = [from, to, read_only] { return bind_now(from, to, read_only); };
+  co_return co_await run_blocking<Status>(world_.blocking, bind);
+}
+
+Task<Status> Mounter::unmount(std::string path) {
+  Result<std::vector<MountEntry>> all = co_await mounts();
+  HF_CO_TRY(all);
+  if (mount_at(*all, path) == nullptr) co_return Status();
+  std::vector<std::string> argv = {"umount", path};
+  Result<CommandResult> ran = co_await world_.process.run(std::move(argv), kMountLimit);
+  HF_CO_TRY(ran);
+  if (ran->exit_status == 0) co_return Status();
+  all = co_await mounts();
+  HF_CO_TRY(all);
+  if (mount_at(*all, path) == nullptr) co_return Status();
+  if (ran->exit_status != kUmountBusy) {
+    co_return make_error(ErrorCode::kIo, "umount {} failed with {}: {}", path, ran->exit_status,
+                         ran->output.substr(0, 300));
+  }
+  std::function<std::string()> look = [path] { return who_uses(path); };
+  const std::string who = co_await run_blocking<std::string>(world_.blocking, look);
+  co_return make_error(ErrorCode::kInUse, "{} is in use{}: {}", path, who, ran->output.substr(0, 200));
+}
+
+Task<Status> Mounter::grow(std::string device, std::string path, spec::FsType fs) {
+  std::vector<std::string> argv = grow_argv(device, path, fs);
+  if (argv.empty()) co_return Status();
+  co_return co_await must_run(std::move(argv), kMkfsLimit);
+}
+
+Task<Result<std::vector<std::string>>> Mounter::mounts_of(std::string device) {
+  Result<std::vector<MountEntry>> all = co_await mounts();
+  HF_CO_TRY(all);
+  struct stat info {};
+  const bool known = ::stat(device.c_str(), &info) == 0 && S_ISBLK(info.st_mode);
+  std::vector<std::string> paths;
+  for (const MountEntry& entry : *all) {
+    const bool by_number = known && entry.major == major(info.st_rdev) && entry.minor == minor(info.st_rdev);
+    if (by_number || entry.source == device) paths.push_back(entry.mount_point);
+  }
+  co_return paths;
+}
+
+Task<Result<bool>> Mounter::in_use(std::string device) {
+  std::function<Result<bool>()> ask = [device] { return loopdev::is_claimed(device); };
+  co_return co_await run_blocking<Result<bool>>(world_.blocking, ask);
+}
+
+}  // namespace hf::mount

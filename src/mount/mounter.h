@@ -1,0 +1,40 @@
+// Mounter: file systems of volumes. Loop thread; what touches a volume's device is a helper program (README).
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "mount/make_fs.h"
+#include "mount/mountinfo.h"
+#include "runtime/task.h"
+#include "runtime/world.h"
+
+namespace hf::mount {
+
+class Mounter {
+ public:
+  Mounter(World world, std::string mount_root) : world_(world), root_(std::move(mount_root)) {}
+
+  // Makes the mount root a mount of its own, shared recursively, once. Idempotent.
+  Task<Status> start();
+
+  // The calls of cluster::Mounter; ports.h has the contract.
+  Task<Status> prepare(std::string device, FilesystemSpec spec);
+  Task<Status> mount(std::string device, std::string path, FilesystemSpec spec);
+  Task<Status> bind(std::string from, std::string to, bool read_only);
+  Task<Status> unmount(std::string path);
+  Task<Status> grow(std::string device, std::string path, spec::FsType fs);
+  Task<Result<std::vector<std::string>>> mounts_of(std::string device);
+  Task<Result<bool>> in_use(std::string device);
+
+ private:
+  // Runs a helper; another exit than zero is kIo with its last words.
+  Task<Status> must_run(std::vector<std::string> argv, Duration limit);
+  Task<Status> check_ext4(std::string device);
+  Task<Result<std::vector<MountEntry>>> mounts();
+
+  World world_;
+  std::string root_;
+};
+
+}  // namespace hf::mount
