@@ -15,6 +15,7 @@ namespace hf::holder {
 inline constexpr int kTimeoutMs = 5000;
 
 struct Held {
+  Held() = default;
   std::string name;
   std::vector<std::byte> state;
   int fd = -1;  // get() only; the caller's to close

@@ -16,7 +16,7 @@ ROOMS = {
     "state": ["runtime"],
     "cluster": ["state", "volume"],
     "holder": ["base"],
-    "block": ["runtime", "volume", "holder"],
+    "block": ["runtime", "volume", "holder", "uring"],
     "mount": ["runtime", "volume", "uring"],
     "backup": ["store", "volume", "state"],
     "auth": ["state"],

@@ -1,0 +1,422 @@
+#include "block/fuse/fuse_driver.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/crc32c.h"
+#include "base/log.h"
+#include "block/fuse/fuse_mount.h"
+#include "block/fuse/fuse_state.h"
+#include "block/fuse/fuse_wire.h"
+
+namespace hf::fuse {
+namespace {
+
+constexpr Duration kProgramTimeout = 30s;
+
+}  // namespace
+
+using block::ExportInfo;
+using block::ExportKind;
+using block::Offer;
+
+FuseDriver::FuseDriver(World& world, block::KernelIo& io, DriverOptions options)
+    : world_(world),
+      io_(io),
+      options_(std::move(options)),
+      scope_(fmt::format("{:08x}", crc32c(as_bytes(options_.run_dir)))) {
+  if (!options_.holder_socket.empty()) {
+    holder_ = std::make_shared<holder::Client>(options_.holder_socket);
+  }
+}
+
+FuseDriver::~FuseDriver() {
+  HF_ASSERT(exports_.empty(), "park() comes before the end");
+}
+
+std::string FuseDriver::directory_of(VolumeId volume) const {
+  return options_.run_dir + "/export/" + volume.to_string();
+}
+std::string FuseDriver::tag_of(VolumeId volume) const {
+  return "hf:" + scope_ + ":" + volume.to_string();
+}
+std::string FuseDriver::entry_of(VolumeId volume) const {
+  return "fuse/" + scope_ + "/" + volume.to_string();
+}
+
+ExportInfo FuseDriver::info_of(VolumeId volume, const Export& e) const {
+  ExportInfo info;
+  info.volume = volume;
+  info.kind = ExportKind::kFuseLoop;
+  info.device = e.loop.number >= 0 ? e.loop.device() : std::string();
+  info.survives_restart = e.survives_restart;
+  return info;
+}
+
+template <typename T>
+Task<T> FuseDriver::in_pool(std::function<T()> fn) {
+  return run_blocking<T>(world_.blocking, std::move(fn));
+}
+
+// ---- the holder
+// -----------------------------------------------------------------------------------
+
+Task<Status> FuseDriver::holder_put(VolumeId volume, int fd, Negotiated agreed, int loop_number) {
+  co_await holder_mutex_.lock();
+  MutexGuard guard(holder_mutex_);
+  std::function<Status()> call = [client = holder_, name = entry_of(volume), fd,
+                                  state = encode_state(agreed, loop_number)] {
+    return client->put(name, fd, state);
+  };
+  co_return co_await in_pool<Status>(std::move(call));
+}
+
+Task<Status> FuseDriver::holder_remove(VolumeId volume) {
+  if (!holder_) co_return Status();
+  co_await holder_mutex_.lock();
+  MutexGuard guard(holder_mutex_);
+  std::function<Status()> call = [client = holder_, name = entry_of(volume)] {
+    return client->remove(name);
+  };
+  co_return co_await in_pool<Status>(std::move(call));
+}
+
+Task<Result<holder::Held>> FuseDriver::holder_get(VolumeId volume) {
+  if (!holder_) co_return make_error(ErrorCode::kNotFound, "there is no holder");
+  co_await holder_mutex_.lock();
+  MutexGuard guard(holder_mutex_);
+  std::function<Result<holder::Held>()> call = [client = holder_, name = entry_of(volume)] {
+    return client->get(name);
+  };
+  co_return co_await in_pool<Result<holder::Held>>(std::move(call));
+}
+
+// ---- start
+// ----------------------------------------------------------------------------------------
+
+Task<Offer> FuseDriver::start() {
+  Offer offer;
+  offer.kind = ExportKind::kFuseLoop;
+  std::function<Status()> look = [] { return probe(); };
+  Status there = co_await in_pool<Status>(std::move(look));
+  if (!there.ok()) {
+    offer.why_not = there.error().message();
+    co_return offer;
+  }
+  offer.offered = true;
+  if (!holder_) {
+    offer.why_not = "no holder process is configured: volumes get I/O errors when the daemon stops";
+  } else {
+    std::function<Status()> ping = [client = holder_] { return client->ping(); };
+    Status answers = co_await in_pool<Status>(std::move(ping));
+    offer.survives_restart = answers.ok();
+    if (!answers.ok()) offer.why_not = answers.error().message();
+  }
+  Status cleared = co_await clear_leftovers();
+  if (!cleared.ok()) {
+    HF_LOG(kWarn, "block", "fuse_leftovers_remain error=\"{}\"", cleared.error().message());
+  }
+  co_return offer;
+}
+
+Task<Status> FuseDriver::clear_leftovers() {
+  const std::string parent = options_.run_dir + "/export";
+  std::function<Result<std::vector<MountedConnection>>()> list = [parent] {
+    return list_mounts(parent);
+  };
+  Result<std::vector<MountedConnection>> mounts =
+      co_await in_pool<Result<std::vector<MountedConnection>>>(std::move(list));
+  HF_CO_TRY(mounts);
+  std::vector<VolumeId> mounted;
+  for (const MountedConnection& m : *mounts) {
+    const auto volume = VolumeId::parse(m.directory.substr(parent.size() + 1));
+    if (!volume) continue;
+    mounted.push_back(*volume);
+    Result<holder::Held> held = co_await holder_get(*volume);
+    if (held.ok()) {
+      ::close(held->fd);
+      continue;
+    }
+    if (held.code() != ErrorCode::kNotFound) co_return held.error();  // no holder, no verdict
+    HF_LOG(kWarn, "block",
+           "fuse_leftover volume={}: an export that nobody can serve any more is removed",
+           volume->to_string());
+    Status cleared = co_await clear_one(*volume, true);
+    HF_CO_TRY(cleared);
+  }
+  if (!holder_) co_return Status();
+  Result<std::vector<ExportInfo>> held = co_await orphans();
+  HF_CO_TRY(held);
+  for (const ExportInfo& orphan : *held) {
+    if (std::find(mounted.begin(), mounted.end(), orphan.volume) != mounted.end()) continue;
+    Status cleared = co_await clear_one(orphan.volume, true);
+    HF_CO_TRY(cleared);
+  }
+  co_return Status();
+}
+
+// Removes what an earlier daemon left of a volume's export: ends the connection, so that nothing
+// waits for a server any more, then device, mount and the holder's descriptor. With
+// `even_if_claimed` the device goes with its last user.
+Task<Status> FuseDriver::clear_one(VolumeId volume, bool even_if_claimed) {
+  std::function<Status()> work = [directory = directory_of(volume), tag = tag_of(volume),
+                                  even_if_claimed,
+                                  parent = options_.run_dir + "/export"]() -> Status {
+    const Result<std::vector<loopdev::LoopInfo>> loops = loopdev::find(tag);
+    if (!loops.ok()) return loops.error();
+    for (const loopdev::LoopInfo& loop : *loops) {
+      const Result<bool> claimed = loopdev::is_claimed(loop.device());
+      if (!claimed.ok()) return claimed.error();
+      if (*claimed && !even_if_claimed) {
+        return make_error(ErrorCode::kInUse, "{} is still mounted or claimed", loop.device());
+      }
+    }
+    const Result<std::vector<MountedConnection>> mounts = list_mounts(parent);
+    if (!mounts.ok()) return mounts.error();
+    for (const MountedConnection& m : *mounts) {
+      if (m.directory == directory) HF_TRY(abort_connection(m.connection));
+    }
+    for (const loopdev::LoopInfo& loop : *loops) {
+      HF_TRY(even_if_claimed ? loopdev::detach_later(loop.number, tag)
+                             : loopdev::detach(loop.number, tag));
+    }
+    return unmount(directory, true);
+  };
+  Status done = co_await in_pool<Status>(std::move(work));
+  HF_CO_TRY(done);
+  co_return co_await holder_remove(volume);
+}
+
+// ---- attach
+// ---------------------------------------------------------------------------------------
+
+Task<Result<ExportInfo>> FuseDriver::attach(VolumeId volume, std::shared_ptr<BlockDevice> device) {
+  const auto found = exports_.find(volume);
+  if (found != exports_.end()) {
+    if (!found->second->session->ended()) co_return info_of(volume, *found->second);
+    // Somebody unmounted or aborted it behind our back: make it anew.
+    std::unique_ptr<Export> dead = std::move(found->second);
+    exports_.erase(found);
+    co_await close_export(*dead);
+    Status cleared = co_await clear_one(volume, true);
+    HF_CO_TRY(cleared);
+  }
+  auto fresh = std::make_unique<Export>();
+  Export& e = *fresh;
+  e.device = std::move(device);
+  Result<holder::Held> held = co_await holder_get(volume);
+  if (!held.ok() && held.code() != ErrorCode::kNotFound) co_return held.error();
+  Status made;
+  if (held.ok()) {
+    made = co_await adopt(volume, e, std::move(*held));
+  } else {
+    made = co_await make(volume, e);
+  }
+  if (!made.ok()) {
+    co_await close_export(e);
+    // An adopted connection stays with the holder: its users wait, and the next attach tries again.
+    if (!held.ok()) {
+      Status cleared = co_await clear_one(volume, true);
+      if (!cleared.ok()) {
+        HF_LOG(kWarn, "block", "fuse_cleanup_failed volume={} error=\"{}\"", volume.to_string(),
+               cleared.error().message());
+      }
+    }
+    co_return made.error();
+  }
+  const ExportInfo info = info_of(volume, e);
+  exports_.emplace(volume, std::move(fresh));
+  co_return info;
+}
+
+Task<Status> FuseDriver::make(VolumeId volume, Export& e) {
+  Status clean = co_await clear_one(volume, false);
+  HF_CO_TRY(clean);
+  std::function<Result<OwnedFd>()> mount = [directory = directory_of(volume)] {
+    return mount_connection(directory);
+  };
+  Result<OwnedFd> fd = co_await in_pool<Result<OwnedFd>>(std::move(mount));
+  HF_CO_TRY(fd);
+  e.fd = std::move(*fd);
+  e.session = std::make_unique<Session>(io_, buffers_, e.fd.get(), volume.to_string(), *e.device);
+  e.session->start();
+  Status ready = co_await e.session->wait_initialised();
+  HF_CO_TRY(ready);
+  Status looped = co_await attach_loop(volume, e);
+  HF_CO_TRY(looped);
+  // Only now, see the header; from the first request of a user on, a kill is survived.
+  if (!holder_ || !e.session->negotiated().can_resend()) co_return Status();
+  Status kept = co_await holder_put(volume, e.fd.get(), e.session->negotiated(), e.loop.number);
+  HF_CO_TRY(kept);
+  e.survives_restart = true;
+  co_return Status();
+}
+
+Task<Status> FuseDriver::attach_loop(VolumeId volume, Export& e) {
+  std::function<Result<loopdev::LoopInfo>()> work =
+      [backing = directory_of(volume) + "/" + kDiskName,
+       tag = tag_of(volume)]() -> Result<loopdev::LoopInfo> {
+    Result<std::vector<loopdev::LoopInfo>> there = loopdev::find(tag);
+    if (!there.ok()) return there.error();
+    if (!there->empty()) return there->front();
+    return loopdev::attach(backing, tag);
+  };
+  Result<loopdev::LoopInfo> loop = co_await in_pool<Result<loopdev::LoopInfo>>(std::move(work));
+  HF_CO_TRY(loop);
+  e.loop = *loop;
+  co_return Status();
+}
+
+Task<Status> FuseDriver::adopt(VolumeId volume, Export& e, holder::Held held) {
+  e.fd = OwnedFd(held.fd);
+  const std::optional<HeldState> state = decode_state(held.state);
+  if (!state) {
+    co_return make_error(
+        ErrorCode::kNewerFormat,
+        "the FUSE export of volume {} was made by another version of holdfast: detach it "
+        "with that version first",
+        volume.to_string());
+  }
+  e.session = std::make_unique<Session>(io_, buffers_, e.fd.get(), volume.to_string(), *e.device);
+  Status asked = e.session->adopt(state->agreed);
+  HF_CO_TRY(asked);
+  e.survives_restart = true;
+  e.session->start();
+  Status looped = co_await attach_loop(volume, e);
+  HF_CO_TRY(looped);
+  HF_LOG(kInfo, "block", "fuse_adopted volume={} device={}", volume.to_string(), e.loop.device());
+  co_return co_await follow_size(volume, e);
+}
+
+// ---- size, detach, park
+// ---------------------------------------------------------------------------
+
+// Does nothing when the kernel knows the size already.
+Task<Status> FuseDriver::follow_size(VolumeId volume, Export& e) {
+  std::function<Result<uint64_t>()> look = [number = e.loop.number] {
+    return loopdev::size_bytes(number);
+  };
+  Result<uint64_t> known = co_await in_pool<Result<uint64_t>>(std::move(look));
+  HF_CO_TRY(known);
+  if (*known == e.device->size()) co_return Status();
+  const Status told = e.session->invalidate_size();
+  HF_CO_TRY(told);
+  // By programs, see the header: this one is adopted, and nothing of ours may wait for ourselves.
+  std::vector<std::string> stat;
+  stat.push_back("stat");
+  stat.push_back(directory_of(volume) + "/" + kDiskName);
+  Status seen = co_await run_program(std::move(stat));
+  HF_CO_TRY(seen);
+  std::vector<std::string> grow;
+  grow.push_back("losetup");
+  grow.push_back("--set-capacity");
+  grow.push_back(e.loop.device());
+  co_return co_await run_program(std::move(grow));
+}
+
+Task<Status> FuseDriver::run_program(std::vector<std::string> argv) {
+  const std::string what = argv[0] + " " + argv.back();
+  Result<CommandResult> ran = co_await world_.process.run(std::move(argv), kProgramTimeout);
+  HF_CO_TRY(ran);
+  if (ran->exit_status == 0) co_return Status();
+  co_return make_error(ErrorCode::kIo, "{} failed with status {}: {}", what, ran->exit_status,
+                       ran->output);
+}
+
+Task<Status> FuseDriver::resized(VolumeId volume) {
+  const auto found = exports_.find(volume);
+  if (found == exports_.end()) {
+    co_return make_error(ErrorCode::kNotAttached, "volume {} has no FUSE export here",
+                         volume.to_string());
+  }
+  co_return co_await follow_size(volume, *found->second);
+}
+
+Task<Status> FuseDriver::detach(VolumeId volume) {
+  const auto found = exports_.find(volume);
+  // Nobody serves it: with a device in use that is for attach() to mend, not for us to break.
+  if (found == exports_.end()) co_return co_await clear_one(volume, false);
+  Export& e = *found->second;
+  std::function<Result<bool>()> look = [device = e.loop.device()] {
+    return loopdev::is_claimed(device);
+  };
+  Result<bool> claimed = co_await in_pool<Result<bool>>(std::move(look));
+  HF_CO_TRY(claimed);
+  if (*claimed) {
+    co_return make_error(
+        ErrorCode::kInUse,
+        "{} is still in use: it is mounted somewhere (perhaps in a container) or claimed by "
+        "another device; unmount it first",
+        e.loop.device());
+  }
+  // From here to the end a kill leaves a connection that start() aborts; nobody uses it.
+  Status forgotten = co_await holder_remove(volume);
+  HF_CO_TRY(forgotten);
+  // The session serves on: the kernel flushes and releases through it.
+  std::function<Status()> work = [directory = directory_of(volume), tag = tag_of(volume),
+                                  number = e.loop.number]() -> Status {
+    HF_TRY(loopdev::detach(number, tag));
+    return unmount(directory, false);
+  };
+  Status done = co_await in_pool<Status>(std::move(work));
+  if (!done.ok()) {
+    if (e.survives_restart) {
+      Status kept = co_await holder_put(volume, e.fd.get(), e.session->negotiated(), e.loop.number);
+      if (!kept.ok()) e.survives_restart = false;
+    }
+    co_return done;
+  }
+  std::unique_ptr<Export> gone = std::move(exports_[volume]);
+  exports_.erase(volume);
+  co_await close_export(*gone);
+  co_return Status();
+}
+
+Task<void> FuseDriver::close_export(Export& e) {
+  if (e.session) co_await e.session->stop();
+  e.session.reset();
+  e.fd.reset();
+}
+
+Task<Result<std::vector<ExportInfo>>> FuseDriver::orphans() {
+  std::vector<ExportInfo> found;
+  if (!holder_) co_return found;
+  co_await holder_mutex_.lock();
+  MutexGuard guard(holder_mutex_);
+  const std::string prefix = "fuse/" + scope_ + "/";
+  std::function<Result<std::vector<holder::Held>>()> list = [client = holder_, prefix] {
+    return client->list(prefix);
+  };
+  Result<std::vector<holder::Held>> held =
+      co_await in_pool<Result<std::vector<holder::Held>>>(std::move(list));
+  HF_CO_TRY(held);
+  std::function<Result<std::vector<loopdev::LoopInfo>>()> look = [tag = "hf:" + scope_ + ":"] {
+    return loopdev::find(tag);
+  };
+  Result<std::vector<loopdev::LoopInfo>> loops =
+      co_await in_pool<Result<std::vector<loopdev::LoopInfo>>>(std::move(look));
+  HF_CO_TRY(loops);
+  for (const holder::Held& entry : *held) {
+    const auto volume = VolumeId::parse(entry.name.substr(prefix.size()));
+    if (!volume || exports_.contains(*volume)) continue;
+    ExportInfo info;
+    info.volume = *volume;
+    info.kind = ExportKind::kFuseLoop;
+    info.survives_restart = true;
+    for (const loopdev::LoopInfo& loop : *loops) {
+      if (loop.tag == tag_of(*volume)) info.device = loop.device();
+    }
+    found.push_back(std::move(info));
+  }
+  co_return found;
+}
+
+Task<Status> FuseDriver::park() {
+  for (auto& entry : exports_) {
+    co_await close_export(*entry.second);
+  }
+  exports_.clear();
+  co_return Status();
+}
+
+}  // namespace hf::fuse

@@ -1,0 +1,163 @@
+"""Exports over FUSE and loop on the kernel under our feet: attach, file systems, kill -9 and adoption, growth, leaks."""
+import os
+import random
+import sys
+import time
+import unittest
+
+sys.path[:0] = [os.path.dirname(os.path.abspath(__file__)), os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
+import export_host  # noqa: E402
+import pyunit  # noqa: E402
+from export_host import MIB, Host, check_fio, fio, run  # noqa: E402
+
+ROUNDS = 20
+SECONDS = 20
+
+
+class FuseExport(unittest.TestCase):
+    def host(self, **options):
+        made = Host(**options)
+        self.addCleanup(made.close)
+        return made
+
+    def test_file_systems_and_verify(self):
+        host = self.host()
+        host.start()
+        for fs in ("ext4", "xfs"):
+            host.mkfs_and_mount(fs)
+            check_fio(fio(os.path.join(host.mount_point, "f"), 64 * MIB))
+            run("fstrim", host.mount_point)
+            host.unmount()
+        self.assertEqual(host.tool.ask("detach"), "ok")
+        self.assertEqual(export_host.loop_devices_of(host.folder), [])
+        self.assertEqual(host.tool.ask("orphans"), "orphans 0")
+
+    def test_direct_io_and_block_size(self):
+        host = self.host()
+        name = os.path.basename(host.start())
+        for path, expected in (("loop/dio", "1"), ("queue/logical_block_size", "4096"), ("loop/autoclear", "0")):
+            with open(f"/sys/block/{name}/{path}", encoding="utf-8") as stream:
+                self.assertEqual(stream.read().strip(), expected, path)
+
+    def kill_rounds(self, host, target):
+        """fio runs for a fixed time; in it the server is killed as often as it goes, at least ROUNDS times."""
+        load = fio(target, 96 * MIB, seconds=SECONDS)
+        chance = random.Random(host.kind)
+        rounds = 0
+        while load.poll() is None:
+            time.sleep(0.15 + chance.random() * 0.3)
+            host.kill()
+            rounds += 1
+            time.sleep(chance.random() * 0.1)
+            host.start()
+        check_fio(load)
+        self.assertGreaterEqual(rounds, ROUNDS)
+
+    def test_kill_9_under_a_raw_device(self):
+        host = self.host(delay_us=2000)
+        before = host.start()
+        self.kill_rounds(host, host.device)
+        self.assertEqual(host.device, before)
+
+    def test_kill_9_under_ext4(self):
+        host = self.host(delay_us=2000)
+        host.start()
+        host.mkfs_and_mount("ext4")
+        self.kill_rounds(host, os.path.join(host.mount_point, "f"))
+        with open("/proc/mounts", encoding="utf-8") as stream:
+            line = next(mount for mount in stream if host.mount_point in mount)
+        self.assertIn(" rw,", line)
+        host.unmount()
+        run("e2fsck", "-fn", host.device)  # finds nothing to mend, or fails
+
+    def test_clean_restart_is_a_pause(self):
+        host = self.host()
+        host.start()
+        host.mkfs_and_mount("ext4")
+        load = fio(os.path.join(host.mount_point, "f"), 32 * MIB, seconds=6)
+        while load.poll() is None:
+            time.sleep(0.3)
+            self.assertEqual(host.tool.park(), "ok")
+            time.sleep(0.2)
+            host.start()
+        check_fio(load)
+        host.unmount()
+
+    def test_grows_while_mounted(self):
+        host = self.host(size=320 * MIB)
+        host.start()
+        host.mkfs_and_mount("xfs")  # ext4 grows online only with CAP_SYS_RESOURCE, which not every machine gives
+        self.assertEqual(host.tool.ask(f"grow {512 * MIB}"), "ok")
+        host.size = 512 * MIB
+        self.assertEqual(run("blockdev", "--getsize64", host.device).stdout.strip(), str(512 * MIB))
+        run("xfs_growfs", "-d", host.mount_point)
+        check_fio(fio(os.path.join(host.mount_point, "f"), 400 * MIB, verify=False, extra=["--rw=write", "--bs=1M"]))
+        # A growth that the old daemon was told of and did not live to tell the kernel.
+        host.kill()
+        host.size = 768 * MIB
+        host.start()
+        self.assertEqual(run("blockdev", "--getsize64", host.device).stdout.strip(), str(768 * MIB))
+        host.unmount()
+
+    def test_detach_refuses_while_mounted(self):
+        host = self.host()
+        host.start()
+        host.mkfs_and_mount("ext4")
+        self.assertIn("HF1008 in_use", host.tool.ask("detach"))
+        with open(os.path.join(host.mount_point, "x"), "w", encoding="utf-8") as stream:
+            stream.write("still here")
+        host.unmount()
+        self.assertEqual(host.tool.ask("detach"), "ok")
+
+    def test_killed_with_nobody_looking(self):
+        """An orphan that nothing uses is adopted by the next attach, and can then be detached."""
+        host = self.host()
+        host.start()
+        run("mkfs.ext4", "-q", "-F", "-E", "nodiscard", host.device)
+        host.kill()
+        self.assertEqual(len(export_host.loop_devices_of(host.folder)), 1)
+        host.start()
+        self.assertIn("ext4", run("blkid", host.device).stdout)
+        self.assertEqual(host.tool.ask("detach"), "ok")
+
+    def test_killed_while_attaching(self):
+        """Whatever moment the kill hits, the next start clears it away or takes it over."""
+        chance = random.Random(7)
+        host = self.host(size=64 * MIB)
+        killed = []
+        for _ in range(25):
+            tool = export_host.Tool(["--run-dir", host.folder, "--kind", "fuse", "--file",
+                                     os.path.join(host.folder, "image"), "--size", str(host.size), "--holder", host.socket],
+                                    host.log)
+            time.sleep(0.004 + chance.random() * 0.04)
+            # A thread of it may wait for its own export until the next one's start() aborts that.
+            tool.kill(reap=False)
+            killed.append(tool.process)
+        host.start()
+        for process in killed:
+            process.wait(10)
+        run("dd", "if=/dev/zero", f"of={host.device}", "bs=1M", "count=4", "oflag=direct")
+        self.assertEqual(len(export_host.loop_devices_of(host.folder)), 1)
+        self.assertEqual(host.tool.ask("detach"), "ok")
+        self.assertEqual([m for m in export_host.mounts() if m.startswith(host.folder)], [])
+
+    def test_without_a_holder_a_kill_is_an_error_not_a_hang(self):
+        host = self.host(holder=False)
+        host.start()
+        load = fio(host.device, 32 * MIB, seconds=600)
+        time.sleep(0.5)
+        host.kill()
+        self.assertNotEqual(load.wait(60), 0)
+        load.stdout.close()
+        # The next start clears the dead one away.
+        host.start()
+        check_fio(fio(host.device, 8 * MIB))
+
+
+if __name__ == "__main__":
+    if os.geteuid() != 0:
+        pyunit.skip_all("needs root")
+    for device in ("/dev/fuse", "/dev/loop-control"):
+        if not os.path.exists(device):
+            pyunit.skip_all(f"{device} is missing")
+    pyunit.main()
