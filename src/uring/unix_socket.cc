@@ -29,7 +29,7 @@ Status lock_directory(int fd, const std::string& path) {
 }
 
 // Makes the name free: ok if nothing is there or its owner is dead (then it is gone).
-Status clear_stale(const UnixPlace& place, int type, const std::string& path) {
+Status clear_stale(const UnixPlace& place, const std::string& path) {
   struct stat info {};
   if (fstatat(place.directory.get(), place.name.c_str(), &info, AT_SYMLINK_NOFOLLOW) != 0) {
     if (errno == ENOENT) return Status();
@@ -39,12 +39,14 @@ Status clear_stale(const UnixPlace& place, int type, const std::string& path) {
     return make_error(ErrorCode::kAlreadyExists,
                       "listen on {}: there is something that is no socket", path);
   }
-  const OwnedFd probe(::socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  // A datagram socket cannot connect to a listener: the kernel says EPROTOTYPE where a socket lives
+  // behind the name and ECONNREFUSED where none does, and the listener sees nothing of it.
+  const OwnedFd probe(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!probe.valid()) return Error::from_errno(errno, "socket");
-  if (::connect(probe.get(), place.address.get(), place.address.length) == 0 || errno == EAGAIN) {
+  if (::connect(probe.get(), place.address.get(), place.address.length) == 0 ||
+      errno == EPROTOTYPE) {
     return make_error(ErrorCode::kInUse, "listen on {}: another process listens there", path);
   }
-  // EPROTOTYPE: a living socket of another type.
   if (errno != ECONNREFUSED) return Error::from_errno(errno, "listen on " + path + ": probe");
   if (unlinkat(place.directory.get(), place.name.c_str(), 0) != 0 && errno != ENOENT) {
     return Error::from_errno(errno, "remove the stale socket " + path);
@@ -74,7 +76,7 @@ Result<OwnedFd> listen_unix(const std::string& path, int type, uint32_t mode, in
   Result<UnixPlace> place = unix_place(path);
   if (!place.ok()) return place.error();
   HF_TRY(lock_directory(place->directory.get(), path));
-  HF_TRY(clear_stale(*place, type, path));
+  HF_TRY(clear_stale(*place, path));
   OwnedFd fd(::socket(AF_UNIX, type | SOCK_CLOEXEC, 0));
   if (!fd.valid()) return Error::from_errno(errno, "socket");
   // The mode of the socket before bind is, less the umask, that of the name: never wider than

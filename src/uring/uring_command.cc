@@ -48,6 +48,8 @@ Result<std::unique_ptr<CommandRing>> CommandRing::create(UringLoop& loop) {
   return self;
 }
 
+CommandRing::CommandRing(UringLoop& loop) : loop_(loop) {}
+
 CommandRing::~CommandRing() {
   HF_ASSERT(in_flight_ == 0, "destroyed with {} commands in flight", in_flight_);
   watch_.reset();

@@ -41,7 +41,7 @@ class CommandRing {
 
  private:
   struct Call;
-  explicit CommandRing(UringLoop& loop) : loop_(loop) {}
+  explicit CommandRing(UringLoop& loop);
   void reap();
 
   UringLoop& loop_;

@@ -289,6 +289,26 @@ def packages():
     return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
 
 
+def library_names(tree):
+    found = set()
+    for where, _, files in os.walk(os.path.join(tree, "usr", "lib")):
+        found.update(name for name in files if ".so" in name and "python" not in where)
+        found.update(name for name in os.listdir(where) if ".so." in name)
+    return found
+
+
+def missing_libraries(program, root):
+    """Shared libraries that a host program needs and the root image lacks; empty for a script or a static program."""
+    with open(program, "rb") as stream:
+        if stream.read(4) != b"\x7fELF":
+            return []
+    shown = subprocess.run(["ldd", program], capture_output=True, text=True).stdout
+    needed = re.findall(r"^\s*([^/\s]+\.so\S*) =>", shown, re.M)
+    with open(os.path.join(os.path.dirname(root), "root.libraries")) as stream:
+        there = set(stream.read().split())
+    return [name for name in needed if name not in there]
+
+
 def root_image():
     def build(folder):
         check_programs()
@@ -303,10 +323,12 @@ def root_image():
             shutil.rmtree(os.path.join(tree, waste), ignore_errors=True)
         for kept in ("lib/modules", "out"):
             os.makedirs(os.path.join(tree, kept), exist_ok=True)
+        with open(os.path.join(folder, "root.libraries"), "w") as stream:
+            stream.write("".join(f"{name}\n" for name in sorted(library_names(tree))))
         make_ext4(tree, os.path.join(folder, "root.img"), 1 << 30)
         shutil.rmtree(tree)
 
-    key = digest("\n".join(packages()), "bookworm", "2")
+    key = digest("\n".join(packages()), "bookworm", "3")
     return os.path.join(build_once("root", key, build), "root.img")
 
 

@@ -90,6 +90,14 @@ class Harness(unittest.TestCase):
                 time.sleep(0.05)
             self.assertFalse(mine & emulators(), f"the emulator outlived its harness after {sign.name}")
 
+    def test_missing_libraries_are_named(self):
+        image = os.path.join(self.folder, "root.img")
+        with open(os.path.join(self.folder, "root.libraries"), "w") as stream:
+            stream.write("libc.so.6\n")
+        self.assertIn("libm.so.6", images.missing_libraries("/usr/bin/python3", image))
+        self.assertNotIn("libc.so.6", images.missing_libraries("/usr/bin/python3", image))
+        self.assertEqual(images.missing_libraries(os.path.abspath(__file__), image), [])
+
     def test_a_machine_that_cannot_be_had_is_a_skip(self):
         poor = dict(os.environ, PATH=self.folder)
         done = subprocess.run(["/usr/bin/python3", *self.command("true")], capture_output=True, text=True, env=poor)

@@ -80,6 +80,14 @@ def pack(arguments, path):
             archive.add(os.path.realpath(host), guest.lstrip("/") or ".", filter=own)
 
 
+def check_libraries(arguments, root):
+    for host, _ in arguments.file:
+        missing = images.missing_libraries(host, root) if os.path.isfile(host) else []
+        if missing:
+            sys.exit(f"machine: {host} needs {', '.join(missing)}, which the root image lacks: add the Debian package of it to "
+                     "tests/machine/packages.txt")
+
+
 def sparse(path, length):
     with open(path, "wb") as stream:
         stream.truncate(length)
@@ -151,6 +159,7 @@ def interrupted(signum, _frame):
 
 
 def run(arguments, paths):
+    check_libraries(arguments, paths["root.img"])
     signal.signal(signal.SIGTERM, interrupted)
     with run_folder() as folder, contextlib.ExitStack() as stack:
         pack(arguments, f"{folder}/in")

@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "runtime/clock.h"
-#include "runtime/contract/co_require.h"
+#include "runtime/contract/contract_support.h"
 #include "runtime/contract/world_factory.h"
 
 namespace hf::contract {

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "runtime/clock.h"
-#include "runtime/contract/co_require.h"
+#include "runtime/contract/contract_support.h"
 #include "runtime/contract/world_factory.h"
 #include "runtime/process.h"
 #include "runtime/sync.h"

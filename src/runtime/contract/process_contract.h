@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "runtime/contract/co_require.h"
+#include "runtime/contract/contract_support.h"
 #include "runtime/contract/world_factory.h"
 #include "runtime/process.h"
 
@@ -79,7 +79,7 @@ inline Task<void> expect_tail(Process& process) {
   argv.push_back("-c");
   argv.push_back("head -c 300000 /dev/zero | tr '\\0' x; echo end");
   Result<CommandResult> result = co_await process.run(std::move(argv), 30s);
-  HF_CO_REQUIRE(result.ok());
+  HF_CO_ASSERT_OK(result);
   EXPECT_EQ(result->output.size(), 64 * kKiB);
   EXPECT_TRUE(result->output.ends_with("xxxend\n"));
 }
@@ -96,7 +96,7 @@ inline Task<void> expect_timeout(World& world) {
   const MonoTime begin = world.clock.now();
   Result<CommandResult> result = co_await world.process.run(std::move(argv), 300ms);
   EXPECT_EQ(result.code(), ErrorCode::kTimeout);
-  HF_CO_REQUIRE(!result.ok());
+  HF_CO_ASSERT(!result.ok());
   EXPECT_NE(result.error().message().find("before"), std::string::npos) << result.error().message();
   const Duration took = world.clock.now() - begin;
   EXPECT_GE(took.count(), Duration(300ms).count());
@@ -111,7 +111,7 @@ inline Task<void> run_one_of_many(Process& process, int id, int* ok) {
   argv.push_back("echo");
   argv.push_back(std::to_string(id));
   Result<CommandResult> result = co_await process.run(std::move(argv), 60s);
-  HF_CO_REQUIRE(result.ok());
+  HF_CO_ASSERT_OK(result);
   if (result->output == std::to_string(id) + "\n") ++*ok;
 }
 inline Task<void> run_many(Process& process, int* ok) {

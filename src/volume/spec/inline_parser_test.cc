@@ -459,6 +459,7 @@ TEST(Secrets, AreWarnedAbout) {
 TEST(KeyTable, EveryDefaultIsItsOwnCanonicalText) {
   const VolumeSpec defaults;
   for (const KeyInfo& key : key_table()) {
+    ASSERT_TRUE(key.parse != nullptr && key.format != nullptr) << key.name;
     const std::string text = key.format(defaults);
     if (key.key == SpecKey::kStoragePolicy) continue;  // "the cluster's"
     EXPECT_EQ(text, key.default_text) << key.name;

@@ -362,16 +362,15 @@ constexpr std::array<KeyInfo, kSpecKeyCount> kTable = {{
 }};
 // clang-format on
 
+// Only the order: gcc 12 with -fsanitize=undefined cannot compare a function with nullptr in a
+// constant expression. A test asks every row to parse and print.
 consteval bool in_order() {
   for (size_t i = 0; i < kTable.size(); ++i) {
-    if (static_cast<size_t>(kTable[i].key) != i || kTable[i].parse == nullptr ||
-        kTable[i].format == nullptr) {
-      return false;
-    }
+    if (static_cast<size_t>(kTable[i].key) != i) return false;
   }
   return true;
 }
-static_assert(in_order(), "the rows stand in the order of SpecKey and are complete");
+static_assert(in_order(), "the rows stand in the order of SpecKey");
 
 }  // namespace
 

@@ -88,10 +88,10 @@ def _build_busybox(path):
         _add(tar, "etc/group", b"root:x:0:\nnogroup:x:65534:\n", 0o644)
 
 
-def debian_tar(path, packages, *, setup=(), customize=(), seconds=900):
+def debian_tar(path, packages, *, setup=(), customize=(), options=(), seconds=900):
     """A minimal Debian 12 with these packages, as a tar. Raises Skip where Debian's archive is out of reach."""
     mmdebstrap = need_program("mmdebstrap", "mmdebstrap")
-    command = [mmdebstrap, "--mode=root", "--variant=minbase", "--quiet", f"--include={','.join(packages)}"]
+    command = [mmdebstrap, "--mode=root", "--variant=minbase", "--quiet", f"--include={','.join(packages)}", *options]
     for excluded in ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*"):
         command.append(f"--dpkgopt=path-exclude={excluded}")
     command += [f"--setup-hook={hook}" for hook in setup] + [f"--customize-hook={hook}" for hook in customize]
