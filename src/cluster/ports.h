@@ -110,9 +110,10 @@ struct FilesystemSpec {
 class Mounter {
  public:
   virtual ~Mounter() = default;
-  // Formats a device that carries nothing and may be formatted; accepts one that carries the file system of
-  // `uuid` or `inherited_uuid`; refuses one that carries something else (kNotEmpty), or nothing where
-  // may_format is false (kCorruption: it lost what it should carry). Checks (fsck) after an unclean end.
+  // may_format: formats a device that carries nothing, accepts one that carries the file system of `uuid`
+  // or `inherited_uuid`, refuses anything else (kNotEmpty). Otherwise the device carries a file system of
+  // type `fs` (kCorruption: it lost what it should carry; kNotEmpty: another type). Checks (fsck) after an
+  // unclean end. Never called while the device is mounted anywhere.
   virtual Task<Status> prepare(std::string device, FilesystemSpec spec) = 0;
   // Mounts at `path` (made, 0700 parents); success if that device is already mounted there.
   virtual Task<Status> mount(std::string device, std::string path, FilesystemSpec spec) = 0;
