@@ -14,6 +14,7 @@ namespace hf {
 
 // --- bounds -----------------------------------------------------------------------------------------
 inline constexpr uint64_t kMinJournalBytes = 16 * kMiB;
+inline constexpr uint64_t kSmallestJournalBytes = 4 * kMiB;  // below the minimum: simulations only
 inline constexpr uint64_t kDefaultJournalBytes = 256 * kMiB;
 inline constexpr uint64_t kMaxJournalBytes = 16 * kGiB;
 inline constexpr uint64_t kDefaultOverlayBytes = 256 * kMiB;
@@ -33,6 +34,7 @@ struct PoolConfig {
 
   // Of create() only; afterwards pool.json and the journal say.
   uint64_t journal_bytes = kDefaultJournalBytes;
+  uint64_t journal_bytes_min = kMinJournalBytes;  // simulations go down to kSmallestJournalBytes
 
   // Memory for records not yet in the image; never more than the ring.
   uint64_t overlay_bytes = kDefaultOverlayBytes;

@@ -1,0 +1,79 @@
+// Drain: moves acknowledged records from the ring into the image and frees the ring.
+//
+//   prefix of batches ─► plan (per replica, layer, segment) ─► data and CRC table written, synced, read
+//   back ─► names synced ─► superblock (barriers) ─► checkpoint ─► ring and overlay freed
+//
+// Everything may be done again after a crash: the records stay in the ring until the checkpoint, and a
+// layer whose barrier is in the superblock is not touched again.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "runtime/cancel.h"
+#include "runtime/gate.h"
+#include "runtime/sync.h"
+#include "store/drain_plan.h"
+#include "store/segment_cache.h"
+
+namespace hf {
+
+class PoolImpl;
+
+class Drain {
+ public:
+  explicit Drain(PoolImpl& pool) : pool_(pool) {}
+
+  // Serves until stop(); then drains all that is left (unless the pool has failed).
+  Task<void> run();
+  void stop();
+  // Drain all batches up to this sequence soon.
+  void request(uint64_t sequence);
+  // Something changed: a batch, a failure.
+  void wake() { changed_.notify_all(); }
+  // Returns when every batch up to `sequence` has been drained; kFailedPool.
+  Task<Status> wait_for(uint64_t sequence);
+  // One prefix, now; for recovery.
+  Task<Status> drain_once();
+
+ private:
+  struct StepState {
+    StepState() : slots(kParallelSegments) {}
+    Gate gate;
+    Semaphore slots;
+    std::optional<Error> error;
+    bool made_files = false;
+  };
+  static constexpr uint64_t kParallelSegments = 16;
+
+  bool is_due() const;
+  size_t choose_prefix() const;
+  Task<void> tick();
+  Task<Status> drain_replica(DrainReplica& work);
+  Task<void> replica_task(DrainReplica& work, std::optional<Error>& error);
+  Task<Status> drain_step(ReplicaImpl& replica, const DrainStep& step);
+  Task<void> segment_task(ReplicaImpl& replica, uint32_t layer, const DrainSegment& work,
+                          StepState& state);
+  Task<Status> drain_segment(ReplicaImpl& replica, uint32_t layer, const DrainSegment& work,
+                             StepState& state);
+  Task<Status> in_place(ReplicaImpl& replica, SegmentKey key, const DrainSegment& work);
+  Task<Status> into_new_file(ReplicaImpl& replica, std::optional<SegmentKey> source,
+                             SegmentKey target, const DrainSegment& work);
+
+  PoolImpl& pool_;
+  Signal changed_;
+  Signal progressed_;
+  CancelSource cancel_tick_;
+  Gate ticker_;
+  uint64_t requested_ = 0;
+  bool due_ = false;
+  bool stopping_ = false;
+  bool no_space_ = false;
+};
+
+// Writes a segment's runs and its table pages, syncs, reads the pages back. `fresh`: a file that has no
+// name yet.
+Task<Status> write_segment(Segment& segment, SegmentGeometry geometry, const DrainSegment& work,
+                           bool fresh);
+
+}  // namespace hf

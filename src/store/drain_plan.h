@@ -1,0 +1,50 @@
+// What one drain has to do: the records of a prefix of the journal, sorted by replica, by layer, by
+// segment, each block once with its newest content. Pure.
+//
+//   records: w1(b0) w2(b1) SNAP(L1) w3(b0)      one replica, head layer 1
+//   steps:   layer 1: segment 0 ← w1(b0) w2(b1);   then the superblock: head layer 2
+//            layer 2: segment 0 ← w3(b0)
+#pragma once
+
+#include <map>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "store/extent_map.h"
+
+namespace hf {
+
+// One run of blocks of a segment, from one record.
+struct DrainRun {
+  uint32_t first = 0;  // block in the segment
+  uint32_t count = 0;
+  const Record* record = nullptr;
+};
+
+struct DrainSegment {
+  uint32_t index = 0;
+  std::vector<DrainRun> runs;  // ascending, disjoint
+};
+
+struct DrainStep {
+  uint32_t layer = 0;
+  std::vector<DrainSegment> segments;  // ascending
+  const Record* barrier = nullptr;     // after the segments: this snapshot closes the layer
+};
+
+struct DrainReplica {
+  ReplicaImpl* replica = nullptr;
+  std::vector<DrainStep> steps;  // by layer
+};
+
+// Splits the extents of `map` into segments of `blocks_per_segment`; blocks at or above `end` are left
+// out (the replica has been shrunk since).
+std::vector<DrainSegment> split_by_segment(const ExtentMap& map, uint64_t blocks_per_segment,
+                                           uint64_t end);
+
+// Steps of one replica's records, in journal order.
+std::vector<DrainStep> make_drain_steps(std::span<const Record* const> records,
+                                        uint64_t blocks_per_segment, uint64_t end);
+
+}  // namespace hf

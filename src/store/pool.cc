@@ -1,0 +1,238 @@
+// A pool that runs: batches, failure, space, checkpoints, stop.
+#include "store/pool.h"
+
+#include "base/log.h"
+#include "runtime/fault_point.h"
+#include "store/mutants.h"
+#include "store/pool_impl.h"
+
+namespace hf {
+
+PoolImpl::PoolImpl(World world, PoolConfig config, PoolFile identity, std::unique_ptr<File> journal)
+    : world_(world),
+      config_(std::move(config)),
+      identity_(identity),
+      journal_(std::move(journal)),
+      cache_(world_.fs, config_.open_files, config_.table_cache_bytes) {}
+
+PoolImpl::~PoolImpl() {
+  HF_ASSERT(stopped_ || !writer_, "a pool is stopped before it is destroyed");
+  batches_.clear();  // records hold replicas
+}
+
+// --- failure ----------------------------------------------------------------------------------------
+
+void PoolImpl::fail(const Error& error) {
+  if (failure_) return;
+  failure_ = make_error(ErrorCode::kFailedPool,
+                        "pool {} in {} is out of service since: {}; restart it, or look with "
+                        "'holdfast pool verify'",
+                        id().to_string(), config_.data_dir, error.message());
+  if (error.code() != ErrorCode::kCancelled) {
+    HF_LOG(kError, "store", "pool_failed pool={} {}", id().to_string(), error.to_string());
+  }
+  if (writer_) writer_->fail(*failure_);
+  if (drain_) drain_->wake();
+}
+
+Status PoolImpl::check_running() const {
+  if (failure_) return *failure_;
+  if (calls_.is_closed()) {
+    return make_error(ErrorCode::kClosed, "pool {} is closed", id().to_string());
+  }
+  return Status();
+}
+
+// --- what becomes durable ---------------------------------------------------------------------------
+
+void PoolImpl::batch_durable(std::unique_ptr<Batch> batch) {
+  ++stats_.batches;
+  stats_.records += batch->records.size();
+  for (Record& record : batch->records) {
+    account(record, true);
+    if (record.replica != nullptr && !record.skip) record.replica->on_durable(record);
+  }
+  overlay_payload_ += batch->payload_bytes;
+  batches_.push_back(std::move(batch));
+  drain_->wake();
+}
+
+bool PoolImpl::room_in_overlay(uint64_t bytes) const {
+  return overlay_payload_ == 0 || overlay_payload_ + bytes <= config_.overlay_bytes;
+}
+
+void PoolImpl::room_wanted() { drain_->request(last_durable_sequence()); }
+
+void PoolImpl::account(const Record& record, bool add) {
+  if (!record.is_data() || record.replica == nullptr) return;
+  const uint64_t per_segment = record.replica->blocks_per_segment();
+  const uint64_t first = record.first_block() / per_segment;
+  const uint64_t last = (record.first_block() + record.blocks() - 1) / per_segment;
+  for (uint64_t index = first; index <= last; ++index) {
+    const uint64_t key = record.replica->place().owner << 32 | index;
+    if (add) {
+      ++touched_[key];
+      continue;
+    }
+    const auto found = touched_.find(key);
+    HF_ASSERT(found != touched_.end());
+    if (--found->second == 0) touched_.erase(found);
+  }
+}
+
+// --- space ------------------------------------------------------------------------------------------
+
+Task<Status> PoolImpl::refresh_space() {
+  Result<SpaceInfo> info = co_await world_.fs.space(config_.data_dir);
+  HF_CO_TRY(info);
+  space_.total = info->total_bytes;
+  space_.free = info->free_bytes;
+  space_.reserve = config_.reserve_bytes != 0 ? config_.reserve_bytes
+                                              : default_reserve(info->total_bytes);
+  co_return Status();
+}
+
+Task<Status> PoolImpl::admit(ReplicaImpl& replica, uint64_t first_block, uint64_t blocks) {
+  const uint64_t per_segment = replica.blocks_per_segment();
+  const uint64_t segments = (first_block + blocks - 1) / per_segment - first_block / per_segment + 1;
+  const uint64_t worst = worst_case_bytes(blocks * kBlockSize, segments);
+  for (int attempt = 0;; ++attempt) {
+    space_.pending = worst_case_bytes(overlay_payload_, touched_.size()) + writer_->queued_bytes();
+    if (admits(space_, worst)) {
+      stats_.at_watermark = false;
+      co_return Status();
+    }
+    if (attempt == 2) break;
+    // Once with what the file system says now, once after what waits has found its place.
+    if (attempt == 1) {
+      HF_PROBE("store.watermark");
+      Status drained = co_await drain_->wait_for(last_durable_sequence());
+      HF_CO_TRY(drained);
+    }
+    Status refreshed = co_await refresh_space();
+    HF_CO_TRY(refreshed);
+  }
+  stats_.at_watermark = true;
+  HF_PROBE("store.no_space");
+  co_return make_error(ErrorCode::kNoSpace,
+                       "pool {} in {} is at its watermark: {} free, {} kept in reserve; delete volumes or "
+                       "snapshots, or grow the pool",
+                       id().to_string(), config_.data_dir, format_size(space_.free),
+                       format_size(space_.reserve));
+}
+
+// --- checkpoints ------------------------------------------------------------------------------------
+
+JournalCheckpoint PoolImpl::checkpoint_after(size_t count, bool clean) const {
+  JournalCheckpoint next = checkpoint_;
+  next.clean = clean;
+  if (count == 0) return next;
+  // The next batch lies behind the last one, or at 0. It may be in flight already.
+  const Batch& last = *batches_[count - 1];
+  next.era = last.era;
+  next.start_link = last.link;
+  next.start_sequence = last.sequence + 1;
+  next.start_position = last.end;
+  return next;
+}
+
+Task<Status> PoolImpl::write_next_checkpoint(JournalCheckpoint next) {
+  next.generation = checkpoint_.generation + 1;
+  Status written = co_await write_checkpoint(*journal_, next);
+  HF_CO_TRY(written);
+  checkpoint_ = next;
+  co_return Status();
+}
+
+Task<Status> PoolImpl::release_batches(size_t count) {
+  // First what is free now, then what waits no more: an admission in between sees both or neither.
+  Status refreshed = co_await refresh_space();
+  HF_CO_TRY(refreshed);
+  if (!mutant(StoreMutant::kTailAdvancedEarly)) {
+    Status moved = co_await write_next_checkpoint(checkpoint_after(count, false));
+    HF_CO_TRY(moved);
+  }
+  for (size_t i = 0; i < count; ++i) {
+    std::unique_ptr<Batch> batch = std::move(batches_.front());
+    batches_.pop_front();
+    for (Record& record : batch->records) {
+      account(record, false);
+      if (record.replica != nullptr) record.replica->overlay().erase(record);
+    }
+    overlay_payload_ -= batch->payload_bytes;
+    stats_.drained_bytes += batch->payload_bytes;
+    writer_->release(batch->consumed);
+  }
+  ++stats_.drains;
+  co_return Status();
+}
+
+// --- the public face --------------------------------------------------------------------------------
+
+PoolStats PoolImpl::stats() const {
+  PoolStats stats = stats_;
+  stats.data_total_bytes = space_.total;
+  stats.data_free_bytes = space_.free;
+  stats.reserve_bytes = space_.reserve;
+  stats.journal_bytes = writer_->ring().bytes();
+  stats.journal_used_bytes = writer_->ring().used();
+  stats.overlay_bytes = overlay_payload_;
+  stats.replicas = static_cast<uint32_t>(replicas_.size());
+  stats.failed = failure_.has_value();
+  if (failure_) stats.failure = failure_->message();
+  return stats;
+}
+
+std::shared_ptr<Replica> PoolImpl::find(ReplicaId id) const {
+  const auto found = replicas_.find(id);
+  return found == replicas_.end() ? nullptr : found->second;
+}
+
+std::vector<ReplicaInfo> PoolImpl::list() const {
+  std::vector<ReplicaInfo> out;
+  for (const auto& [id, replica] : replicas_) {
+    ReplicaInfo info;
+    info.replica = id;
+    info.volume = replica->volume();
+    info.lineage = replica->lineage();
+    info.size_bytes = replica->size();
+    info.segment_bytes = replica->segment_bytes();
+    info.promised_epoch = replica->promised_epoch();
+    info.snapshots = static_cast<uint32_t>(replica->snapshots().size());
+    out.push_back(info);
+  }
+  std::sort(out.begin(), out.end(),
+            [](const ReplicaInfo& a, const ReplicaInfo& b) { return a.replica < b.replica; });
+  return out;
+}
+
+Task<Status> PoolImpl::wait_drained() {
+  Gate::Pass pass(calls_);
+  if (!pass) co_return make_error(ErrorCode::kClosed, "pool {} is closed", id().to_string());
+  co_return co_await drain_->wait_for(last_durable_sequence());
+}
+
+Task<Status> PoolImpl::stop() {
+  HF_ASSERT(!stopped_, "stopped twice");
+  co_await calls_.close();
+  std::vector<std::shared_ptr<ReplicaImpl>> all;
+  for (const auto& [id, replica] : replicas_) all.push_back(replica);
+  for (const std::shared_ptr<ReplicaImpl>& replica : all) co_await replica->gate().close();
+  if (writer_) {
+    writer_->stop();
+    if (drain_) drain_->stop();
+    co_await tasks_.close();
+  }
+  stopped_ = true;
+  Status result = failure_ ? Status(*failure_) : Status();
+  if (writer_ && !failure_) {
+    HF_ASSERT(batches_.empty(), "{} batches left", batches_.size());
+    result = co_await write_next_checkpoint(checkpoint_after(0, true));
+  }
+  batches_.clear();
+  replicas_.clear();
+  journal_.reset();  // and with it the lock
+  co_return result;
+}
+
+}  // namespace hf

@@ -1,0 +1,141 @@
+// PoolImpl: what a pool's parts share. pool_create.cc, pool_open.cc, pool_replicas.cc, pool.cc.
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <optional>
+#include <string>
+#include <unordered_map>
+
+#include "base/error.h"
+#include "format/pool_file.h"
+#include "runtime/clock.h"
+#include "runtime/gate.h"
+#include "runtime/random.h"
+#include "runtime/world.h"
+#include "store/drain.h"
+#include "store/journal_file.h"
+#include "store/journal_recovery.h"
+#include "store/journal_writer.h"
+#include "store/pool.h"
+#include "store/replica_impl.h"
+#include "store/segment_cache.h"
+#include "store/space.h"
+
+namespace hf {
+
+inline constexpr const char* kPoolFileName = "pool.json";
+inline constexpr const char* kJournalName = "journal";
+inline constexpr const char* kVolumesName = "volumes";
+inline constexpr const char* kSuperblockName = "replica";
+inline constexpr const char* kSegmentsName = "seg";
+inline constexpr std::string_view kCreatingSuffix = ".creating";
+inline constexpr std::string_view kDeletingSuffix = ".deleting";
+inline constexpr std::string_view kTemporarySuffix = ".tmp";
+
+class PoolImpl final : public Pool, public BatchSink {
+ public:
+  PoolImpl(World world, PoolConfig config, PoolFile identity, std::unique_ptr<File> journal);
+  ~PoolImpl() override;
+
+  // --- Pool
+  Task<Status> stop() override;
+  PoolId id() const override { return identity_.pool; }
+  ClusterId cluster() const override { return identity_.cluster; }
+  NodeId node() const override { return identity_.node; }
+  PoolStats stats() const override;
+  Task<Result<std::shared_ptr<Replica>>> create_replica(ReplicaSpec spec) override;
+  Task<Result<std::shared_ptr<Replica>>> clone_replica(ReplicaId source, SnapshotId snapshot,
+                                                       ReplicaSpec spec) override;
+  std::shared_ptr<Replica> find(ReplicaId id) const override;
+  std::vector<ReplicaInfo> list() const override;
+  Task<Status> delete_replica(ReplicaId id) override;
+  Task<Status> wait_drained() override;
+
+  // --- BatchSink
+  void batch_durable(std::unique_ptr<Batch> batch) override;
+  void journal_failed(const Error& error) override { fail(error); }
+  bool room_in_overlay(uint64_t bytes) const override;
+  void room_wanted() override;
+
+  // --- for open and create
+  // Loads replicas, replays the scan, seals the ring, starts the tasks.
+  Task<Status> start(JournalScan scan);
+  Task<Status> load_replicas();
+
+  // --- for the parts
+  World& world() { return world_; }
+  const PoolConfig& config() const { return config_; }
+  SegmentCache& cache() { return cache_; }
+  JournalWriter& writer() { return *writer_; }
+  Drain& drain() { return *drain_; }
+  std::deque<std::unique_ptr<Batch>>& batches() { return batches_; }
+  const std::optional<Error>& failure() const { return failure_; }
+  // The first error is final: every later write is kFailedPool.
+  void fail(const Error& error);
+  Status check_running() const;
+  // Refuses new data at the watermark.
+  Task<Status> admit(ReplicaImpl& replica, uint64_t first_block, uint64_t blocks);
+  Task<Status> refresh_space();
+  // The oldest batches have been drained: moves the checkpoint behind them and frees what they hold.
+  Task<Status> release_batches(size_t count);
+  // The checkpoint that starts behind the first `count` batches.
+  JournalCheckpoint checkpoint_after(size_t count, bool clean) const;
+  Task<Status> write_next_checkpoint(JournalCheckpoint next);
+  std::string volumes_directory() const { return config_.data_dir + "/" + kVolumesName; }
+  std::string replica_directory(ReplicaId id) const {
+    return volumes_directory() + "/" + id.to_string();
+  }
+  // Removes a replica's directory (of this name) with everything in it.
+  Task<Status> remove_tree(std::string directory);
+  uint64_t last_durable_sequence() const { return writer_->next_sequence() - 1; }
+  Gate& calls() { return calls_; }
+
+ private:
+  friend class Drain;
+  Task<Status> settle_names();
+  Task<Status> load_replica(const std::string& name);
+  Task<Status> replay(JournalScan& scan);
+  Status replay_record(Record& record, uint64_t sequence,
+                       const std::unordered_map<ReplicaId, uint64_t>& deletes);
+  Task<Status> finish_deletes();
+  Task<Status> seal(JournalScan& scan);
+  void account(const Record& record, bool add);
+  Task<Result<std::shared_ptr<Replica>>> make_replica(ReplicaSpec spec);
+  Task<Status> make_directories(const std::string& directory);
+  Task<Status> publish(const std::string& creating, Superblock superblock);
+  Result<std::shared_ptr<Replica>> existing(const ReplicaSpec& spec) const;
+  Superblock first_superblock(const ReplicaSpec& spec) const;
+  Task<Status> link_files(std::shared_ptr<ReplicaImpl> source, uint32_t layer,
+                          std::string directory);
+  Task<Status> clone_into(std::shared_ptr<ReplicaImpl> source, SnapshotId snapshot,
+                          ReplicaSpec spec);
+  Task<Status> delete_journaled(std::shared_ptr<ReplicaImpl> replica);
+
+  World world_;
+  PoolConfig config_;
+  PoolFile identity_;
+  std::unique_ptr<File> journal_;
+  JournalCheckpoint checkpoint_;  // the last one written
+  SegmentCache cache_;
+  std::optional<JournalWriter> writer_;
+  std::optional<Drain> drain_;
+  std::deque<std::unique_ptr<Batch>> batches_;  // durable, not drained, oldest first
+  std::unordered_map<ReplicaId, std::shared_ptr<ReplicaImpl>> replicas_;
+  std::vector<std::shared_ptr<ReplicaImpl>> to_delete_;  // recovery found their delete record
+  Mutex catalog_;                                        // create, clone, delete: one at a time
+  uint64_t next_number_ = 1;
+
+  // What undrained records may allocate, see space.h.
+  uint64_t overlay_payload_ = 0;
+  std::unordered_map<uint64_t, uint32_t> touched_;  // replica number and segment → records
+  SpaceState space_;
+
+  Gate calls_;   // public calls inside
+  Gate tasks_;   // writer, drain
+  std::optional<Error> failure_;
+  bool stopped_ = false;
+  PoolStats stats_;
+};
+
+}  // namespace hf

@@ -1,0 +1,144 @@
+// ReplicaImpl: a replica's state in memory. Split by verb: replica_io.cc (read, write), snapshot.cc,
+// clone.cc, restore.cc, resize.cc, replica_meta.cc (superblock, promise, files).
+//
+// Layers. `superblock_.head_layer` is the head as far as the image goes; `write_layer_` is the head as
+// far as the journal goes: they differ while snapshot barriers wait for their drain.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <unordered_set>
+#include <vector>
+
+#include "runtime/gate.h"
+#include "runtime/sync.h"
+#include "runtime/world.h"
+#include "store/extent_map.h"
+#include "store/journal_writer.h"
+#include "store/replica.h"
+#include "store/segment_cache.h"
+#include "store/segment_map.h"
+#include "store/superblock_file.h"
+
+namespace hf {
+
+class PoolImpl;
+
+class ReplicaImpl final : public Replica, public std::enable_shared_from_this<ReplicaImpl> {
+ public:
+  ReplicaImpl(PoolImpl& pool, uint64_t number, std::string directory, Superblock superblock);
+  ~ReplicaImpl() override;
+
+  // --- Replica
+  ReplicaId id() const override { return superblock_.replica; }
+  VolumeId volume() const override { return superblock_.volume; }
+  LineageId lineage() const override { return superblock_.lineage; }
+  uint64_t size() const override { return superblock_.size_bytes; }
+  uint64_t segment_bytes() const override { return superblock_.segment_bytes; }
+  uint64_t promised_epoch() const override { return promised_; }
+  const std::string& config() const override { return superblock_.config; }
+  ReplicaStats stats() const override;
+  Task<Status> read(uint64_t offset, MutableByteSpan out) override;
+  Task<Status> write(WriteHeader header, uint64_t offset, ByteSpan data) override;
+  Task<Status> write_zeroes(WriteHeader header, uint64_t offset, uint64_t length) override;
+  Task<Status> discard(WriteHeader header, uint64_t offset, uint64_t length) override;
+  Status flush() override;
+  Task<Result<std::vector<DataExtent>>> extents(uint64_t offset, uint64_t length,
+                                                size_t max_extents) override;
+  Task<Result<SnapshotInfo>> snapshot(WriteHeader header, SnapshotId id) override;
+  Task<Status> delete_snapshot(SnapshotId id) override;
+  std::vector<SnapshotInfo> snapshots() const override;
+  Task<Status> read_snapshot(SnapshotId id, uint64_t offset, MutableByteSpan out) override;
+  Task<Status> restore(SnapshotId id) override;
+  Task<Status> resize(uint64_t size_bytes) override;
+  Task<Status> promise(uint64_t epoch) override;
+  Task<Status> set_config(std::string config) override;
+  Task<Result<uint64_t>> allocated_bytes() override;
+  Task<Status> wait_drained() override;
+
+  // --- for the pool, the journal and the drain
+  const Superblock& superblock() const { return superblock_; }
+  const SegmentPlace& place() const { return place_; }
+  const std::string& directory() const { return directory_; }
+  const std::string& segment_directory() const { return place_.directory; }
+  SegmentMap& segments() { return map_; }
+  ExtentMap& overlay() { return overlay_; }
+  uint64_t blocks_per_segment() const { return place_.geometry.blocks(); }
+  bool is_deleted() const { return deleted_; }
+  void mark_deleted() { deleted_ = true; }
+  Gate& gate() { return gate_; }
+  Mutex& maintenance() { return maintenance_; }
+
+  // A record of this replica has become durable (or was found by recovery): overlay, pending snapshots.
+  void on_durable(const Record& record);
+  // The image now holds all of the barrier's layer.
+  Task<Status> apply_barrier(const Record& barrier);
+  // Lists the segment files once, and removes what a crash left behind.
+  Task<Status> load();
+  bool is_loaded() const { return loaded_; }
+  // Names in the segment directory are durable. Not so at first: an earlier process may have made some
+  // and died before it synced them.
+  bool names_synced() const { return names_synced_; }
+  void set_names_synced() { names_synced_ = true; }
+  // Unlinks files that nobody sees (all, or of one segment).
+  Task<Status> collect_garbage();
+  Task<Status> collect_garbage_of(uint32_t index);
+  // Queues a barrier; closes the layer for all later writes at once. Nil id: no snapshot in the table.
+  Task<Result<SnapshotRow>> close_layer(WriteHeader header, SnapshotId id);
+  // Keeps a layer's files from being collected while somebody links them.
+  void pin(uint32_t layer) { pinned_.push_back(layer); }
+  void unpin(uint32_t layer);
+  const SnapshotRow* find_snapshot(SnapshotId id) const;
+  // Bytes of segment files that a layer sees, from a layer's point of view; no overlay.
+  Task<Status> read_layer(uint32_t layer, uint64_t offset, MutableByteSpan out);
+  WriteHeader internal_header() const;
+
+ private:
+  enum class ReadOutcome { kDone, kRetry };
+  Status check_range(uint64_t offset, uint64_t length, uint64_t limit) const;
+  Status check_header(const WriteHeader& header) const;
+  Task<Status> write_entries(WriteHeader header, EntryType type, uint64_t offset, uint64_t length,
+                             ByteSpan data);
+  Task<Status> read_aligned(uint64_t offset, MutableByteSpan out);
+  Task<Result<ReadOutcome>> read_image(uint32_t layer, uint64_t block, MutableByteSpan out);
+  Task<Result<ReadOutcome>> read_segment(uint32_t layer, uint32_t index, uint32_t first,
+                                         MutableByteSpan out);
+  Task<Result<ReadOutcome>> read_run(std::shared_ptr<Segment> segment, SegmentKey key,
+                                     uint32_t first, MutableByteSpan out);
+  Error corrupt_block(SegmentKey key, uint32_t block);
+  // Makes `next` the superblock, durably. The caller holds superblock_mutex_ since it copied it.
+  Task<Status> store_next(Superblock next);
+  std::vector<uint32_t> needed_layers() const;
+  Task<Status> unlink_segments(std::vector<SegmentKey> keys);
+  Task<Status> restore_quiesced(SnapshotId id);
+  Task<Status> link_for_restore(uint32_t from_layer, uint32_t to_layer);
+  Task<Status> link_or_blank(SegmentKey head, uint32_t from_layer, uint32_t to_layer);
+
+  PoolImpl& pool_;
+  std::string directory_;
+  SegmentPlace place_;
+  Superblock superblock_;
+  uint64_t promised_ = 0;       // refuses lower epochs from here on, durable or not yet
+  uint32_t write_layer_ = 0;
+  uint64_t highest_sequence_ = 0;
+  std::vector<SnapshotRow> pending_;  // durable in the journal, not yet in the superblock
+  std::vector<SnapshotId> cutting_;   // on their way into the journal
+  std::vector<uint32_t> pinned_;
+  ExtentMap overlay_;
+  SegmentMap map_;
+  bool loaded_ = false;
+  bool names_synced_ = false;
+  bool deleted_ = false;
+  Gate gate_;            // calls inside
+  Gate appends_;         // journal entries on their way
+  bool restoring_ = false;  // new entries wait
+  Signal resumed_;
+  Mutex load_mutex_;
+  Mutex superblock_mutex_;
+  Mutex maintenance_;    // snapshot delete, clone, restore, resize: one at a time
+  std::unordered_set<uint64_t> corrupt_;  // blocks reported, bounded
+  ReplicaStats stats_;
+};
+
+}  // namespace hf

@@ -1,0 +1,144 @@
+// What must hold after every recovery: the catalog, each block of each replica and of each snapshot.
+#include <algorithm>
+
+#include "simulated_store.h"
+
+namespace hf::store_sim {
+
+bool SimulatedStore::check_block(const std::string& what, const std::optional<uint64_t>& value,
+                                 bool allowed, const std::string& expected) {
+  if (allowed) return true;
+  if (!value) return fail(fmt::format("{}: garbage returned as good; history{}", what, expected));
+  return fail(fmt::format("{}: value {} is not allowed; history{}", what, *value, expected));
+}
+
+// Which of the unfinished operations have happened?
+bool SimulatedStore::settle_catalog() {
+  for (auto it = model_.replicas.begin(); it != model_.replicas.end();) {
+    ModelReplica& model = *it->second;
+    const std::shared_ptr<Replica> replica = pool_->find(model.id);
+    if (replica == nullptr) {
+      if (model.certain) return fail(fmt::format("replica {} is lost", model.id.to_string()));
+      it = model_.replicas.erase(it);
+      continue;
+    }
+    model.certain = true;
+    if (!settle_replica(model, *replica)) return false;
+    ++it;
+  }
+  for (const ReplicaInfo& info : pool_->list()) {
+    if (!model_.replicas.contains(info.replica)) {
+      return fail(fmt::format("replica {} has come back", info.replica.to_string()));
+    }
+  }
+  return true;
+}
+
+bool SimulatedStore::settle_replica(ModelReplica& model, Replica& replica) {
+  const uint64_t size = replica.size() / kBlockSize;
+  if (size != model.blocks.size() && size != model.other_size) {
+    // A restore that did not end may have lengthened the model before it was known.
+    const bool longer = model.other_size && size < model.blocks.size();
+    if (!longer) {
+      return fail(fmt::format("replica {} has {} blocks, not {}", model.id.to_string(), size,
+                              model.blocks.size()));
+    }
+  }
+  model.blocks.resize(size);
+  model.other_size.reset();
+  if (replica.promised_epoch() < model.promised || replica.promised_epoch() > model.asked) {
+    return fail(fmt::format("replica {} promises {}, acknowledged was {}, asked for {}",
+                            model.id.to_string(), replica.promised_epoch(), model.promised,
+                            model.asked));
+  }
+  model.promised = model.asked = replica.promised_epoch();
+  const std::vector<SnapshotInfo> there = replica.snapshots();
+  const auto is_there = [&](const SnapshotId& id) {
+    return std::any_of(there.begin(), there.end(),
+                       [&](const SnapshotInfo& info) { return info.id == id; });
+  };
+  for (ModelSnapshot& snapshot : model.snapshots) {
+    if (snapshot.certain && !is_there(snapshot.id)) {
+      return fail(fmt::format("snapshot {} is lost", snapshot.id.to_string()));
+    }
+  }
+  std::erase_if(model.snapshots, [&](const ModelSnapshot& s) { return !is_there(s.id); });
+  for (ModelSnapshot& snapshot : model.snapshots) snapshot.certain = true;
+  if (there.size() != model.snapshots.size()) return fail("a snapshot has come back");
+  return true;
+}
+
+Task<void> SimulatedStore::check_all() {
+  if (!settle_catalog()) co_return;
+  std::vector<ReplicaPtr> all;
+  for (const auto& [id, replica] : model_.replicas) all.push_back(replica);
+  for (const ReplicaPtr& replica : all) {
+    co_await check_replica(replica);
+    for (size_t i = 0; i < replica->snapshots.size() && alive() && !over(); ++i) {
+      co_await check_snapshot(replica, i);
+    }
+    if (!alive() || over()) co_return;
+  }
+}
+
+Task<void> SimulatedStore::check_replica(ReplicaPtr model) {
+  const std::shared_ptr<Replica> replica = pool_->find(model->id);
+  constexpr uint64_t kPiece = 32;
+  AlignedBuffer memory(kPiece * kBlockSize);
+  for (uint64_t first = 0; first < model->blocks.size(); first += kPiece) {
+    const uint64_t count = std::min<uint64_t>(kPiece, model->blocks.size() - first);
+    const MutableByteSpan out = memory.span().first(count * kBlockSize);
+    Status got = co_await replica->read(first * kBlockSize, out);
+    if (!got.ok()) {
+      if (alive() && got.code() == ErrorCode::kCorruption) ++result_.corrupt_reads;
+      if (!excuse(got.error(), "read after recovery") || !alive()) co_return;
+      continue;
+    }
+    for (uint64_t i = 0; i < count; ++i) {
+      BlockHistory& history = model->blocks[first + i];
+      const auto value = value_of_block(out.subspan(i * kBlockSize, kBlockSize), first + i);
+      const bool allowed = value && history.allows(history.floor(), *value);
+      ++result_.blocks_checked;
+      if (!check_block(fmt::format("{} block {} after recovery", model->id.to_string(), first + i),
+                       value, allowed, history.to_string())) {
+        co_return;
+      }
+      history.settle(model_.next_order++, *value);
+    }
+  }
+}
+
+Task<void> SimulatedStore::check_snapshot(ReplicaPtr model, size_t index) {
+  const std::shared_ptr<Replica> replica = pool_->find(model->id);
+  ModelSnapshot& snapshot = model->snapshots[index];
+  constexpr uint64_t kPiece = 64;
+  AlignedBuffer memory(kPiece * kBlockSize);
+  for (uint64_t first = 0; first < snapshot.blocks.size(); first += kPiece) {
+    const uint64_t count = std::min<uint64_t>(kPiece, snapshot.blocks.size() - first);
+    const MutableByteSpan out = memory.span().first(count * kBlockSize);
+    Status got = co_await replica->read_snapshot(snapshot.id, first * kBlockSize, out);
+    if (!got.ok()) {
+      if (alive() && got.code() == ErrorCode::kCorruption) ++result_.corrupt_reads;
+      if (!excuse(got.error(), "read of a snapshot") || !alive()) co_return;
+      continue;
+    }
+    for (uint64_t i = 0; i < count; ++i) {
+      std::set<uint64_t>& possible = snapshot.blocks[first + i];
+      const auto value = value_of_block(out.subspan(i * kBlockSize, kBlockSize), first + i);
+      ++result_.blocks_checked;
+      std::string expected;
+      for (const uint64_t v : possible) expected += fmt::format(" {}", v);
+      if (!check_block(fmt::format("snapshot {} of {} block {}", snapshot.id.to_string(),
+                                   model->id.to_string(), first + i),
+                       value, value && possible.contains(*value), expected)) {
+        co_return;
+      }
+      possible = {*value};
+    }
+  }
+}
+
+// The pool has been stopped in order: the tools must find nothing, unless damage was done.
+Task<void> SimulatedStore::check_offline() { co_return; }
+
+}  // namespace hf::store_sim
