@@ -1,6 +1,7 @@
 #include "block/default_drivers.h"
 
 #include "block/fuse/fuse_driver.h"
+#include "block/nbd/kernel/nbd_driver.h"
 #include "holder/client.h"
 #include "runtime/process.h"
 
@@ -11,6 +12,7 @@ std::vector<std::unique_ptr<Driver>> make_default_drivers(World& world, UringLoo
                                                           const DriverSettings& settings) {
   std::vector<std::unique_ptr<Driver>> drivers;
   (void)loop;
+  drivers.push_back(std::make_unique<nbdk::NbdDriver>(world, io, settings.run_dir));
   fuse::DriverOptions options;
   options.run_dir = settings.run_dir;
   options.holder_socket = settings.holder_socket;
