@@ -40,8 +40,13 @@ struct ModelVolume {
   uint64_t data = 0;       // what its containers have written
   bool data_known = true;  // false after a restore or a clone whose outcome nobody told
   bool maybe_pinned = false;
-  std::string container;  // the running one, by its Docker ID; empty: none
+  Known bound = Known::kNo;  // at a path of its own
+  std::string container;     // the running one, by its Docker ID; empty: none
   std::map<std::string, ModelSnapshot> snapshots;
+
+  std::string target() const { return "/t/" + name; }
+  // Somebody was told that it is there for them.
+  bool used() const { return !container.empty() || bound == Known::kYes; }
 };
 
 class Scenario {
@@ -105,7 +110,19 @@ class Scenario {
     ++crashes_;
     log("killed at step {}", rig_.node().steps);
     while (calls_ > 0) co_await rig_.sleep(std::chrono::milliseconds(1));
-    co_await rig_.crash();
+    if (prng_.chance(1, 8)) {
+      log("and the machine reboots");
+      co_await rig_.reboot();
+      for (auto& [number, volumes] : model_) {
+        for (ModelVolume& v : volumes) {
+          v.container.clear();
+          v.bound = Known::kNo;
+          v.maybe_pinned = false;
+        }
+      }
+    } else {
+      co_await rig_.crash();
+    }
     co_await rig_.sleep(Duration(static_cast<int64_t>(prng_.below(5'000'000'000))));
     arm();  // also while it starts
     co_await boot();
@@ -143,7 +160,7 @@ class Scenario {
   }
 
   Task<void> one_operation(ModelVolume& v) {
-    switch (prng_.below(14)) {
+    switch (prng_.below(16)) {
       case 0:
       case 1:
       case 2:
@@ -161,6 +178,10 @@ class Scenario {
         return prng_.chance(1, 4) ? unmount_too_soon(v) : copy_files(v);
       case 10:
         return resize(v);
+      case 13:
+        return bind(v);
+      case 14:
+        return unbind(v);
       case 11:
         return snapshot(v);
       case 12:
@@ -196,6 +217,7 @@ class Scenario {
     v.data_known = true;
     v.least_size = 0;
     v.snapshots.clear();
+    v.bound = Known::kNo;
     v.maybe_pinned = false;
   }
 
@@ -204,7 +226,7 @@ class Scenario {
     request.name = v.name;
     request.missing_ok = true;
     request.with_snapshots = true;
-    const bool used = !v.container.empty();
+    const bool used = v.used();
     const Known before = v.there;
     Status gone = co_await rig_.control().delete_volume(request);
     if (acknowledged("delete", v, gone)) {
@@ -287,6 +309,31 @@ class Scenario {
     check_running(v);
   }
 
+  Task<void> bind(ModelVolume& v) {
+    MountVolume request;
+    request.name = v.name;
+    request.holder = "path:" + v.target();
+    request.target_path = v.target();
+    if (v.bound == Known::kNo) v.bound = Known::kUnknown;
+    Result<MountInfo> mounted = co_await rig_.control().mount_volume(request);
+    if (!acknowledged("bind", v, mounted)) co_return;
+    if (v.there == Known::kNo) fail(v.name + " was bound, and is not there");
+    v.there = Known::kYes;
+    v.bound = Known::kYes;
+    (void)image_at(v.target(), "bound", v);
+  }
+
+  Task<void> unbind(ModelVolume& v) {
+    UnmountVolume request;
+    request.name = v.name;
+    request.target_path = v.target();
+    if (v.bound == Known::kYes) v.bound = Known::kUnknown;
+    Status down = co_await rig_.control().unmount_volume(request);
+    if (!acknowledged("unbind", v, down)) co_return;
+    v.bound = Known::kNo;
+    if (rig_.node().mounts.contains(v.target())) fail(v.name + " was unbound, and is still there");
+  }
+
   Task<void> resize(ModelVolume& v) {
     const uint64_t size = std::max<uint64_t>(v.least_size, 64 * kMiB) + prng_.between(1, 8) * kMiB;
     Result<VolumeInfo> grown = co_await rig_.control().resize_volume(v.name, size);
@@ -330,7 +377,7 @@ class Scenario {
   Task<void> restore(ModelVolume& v) {
     const std::string name = fmt::format("s{}", prng_.below(3));
     const ModelSnapshot s = v.snapshots[name];
-    const bool used = !v.container.empty();
+    const bool used = v.used();
     const bool known = v.data_known;
     if (!used) v.data_known = false;
     Result<VolumeInfo> restored = co_await rig_.control().restore_snapshot(v.name, name);
@@ -374,10 +421,11 @@ class Scenario {
   }
 
   Task<void> unpin(ModelVolume& v) {
-    const bool used = !v.container.empty();
+    const bool used = v.used();
     Status detached = co_await rig_.control().detach_volume(v.name);
     if (!acknowledged("detach", v, detached)) co_return;
     if (used) fail(v.name + " was detached under a running container");
+    v.bound = Known::kNo;
     v.maybe_pinned = false;
   }
 
@@ -451,10 +499,17 @@ class Scenario {
     if (attached != rig_.node().exports.size()) {
       fail(fmt::format("{} devices for {} attached volumes", rig_.node().exports.size(), attached));
     }
-    for (const auto& [path, device] : rig_.node().mounts) {
-      if (rig_.node().export_of(device) == nullptr)
-        fail(path + " is mounted from a device that is gone");
+    std::set<std::string> expected;
+    for (const VolumeInfo& info : listed_) {
+      if (!info.attachment) continue;
+      if (!info.attachment->mount_path.empty()) expected.insert(info.attachment->mount_path);
+      for (const MountInfo& mount : info.attachment->mounts) expected.insert(mount.path);
     }
+    for (const auto& [path, device] : rig_.node().mounts) {
+      if (rig_.node().export_of(device) == nullptr) fail(path + " is mounted from a dead device");
+      if (expected.erase(path) == 0) fail(path + " is mounted, and nobody knows why");
+    }
+    for (const std::string& path : expected) fail(path + " is not mounted, as it is said to be");
   }
 
   void check_volume(ModelVolume& v) {
@@ -491,9 +546,10 @@ class Scenario {
       check_running(v);
       if (!info->attachment) return fail(v.name + " has a container and is not attached");
       (void)image_at("/m/" + v.name, "running", v);
-    } else if (info->attachment && !v.maybe_pinned) {
+    } else if (info->attachment && !v.maybe_pinned && v.bound == Known::kNo) {
       fail(v.name + " is attached, and nobody uses it");
     }
+    if (v.bound == Known::kYes) (void)image_at(v.target(), "bound", v);
   }
 
   // Nothing may be stuck: all containers stop without a word, and everything can be deleted.
@@ -501,6 +557,11 @@ class Scenario {
     rig_.node().containers.clear();
     co_await rig_.sleep(std::chrono::minutes(2));
     for (const VolumeInfo& info : listed_) {
+      UnmountVolume unmount;
+      unmount.name = info.name;
+      unmount.target_path = "/t/" + info.name;
+      Status down = co_await rig_.control().unmount_volume(unmount);
+      if (!down.ok()) fail("unmount at the end: " + down.error().to_string());
       Status detached = co_await rig_.control().detach_volume(info.name);
       if (!detached.ok()) fail("detach at the end: " + detached.error().to_string());
       DeleteVolume request;

@@ -54,12 +54,25 @@ Task<Result<MountInfo>> Plane::mount(const MountVolume& request) {
   HF_CO_TRY(served);
   Status primary = co_await ensure_primary(view);
   if (primary.ok()) co_return co_await add_holder(view, request);
-  if (view.attachment && view.attachment->record.holders.empty() &&
-      !view.attachment->record.pinned && is_refusal(primary.code())) {
-    Result<std::string> released = co_await release(view);
-    if (!released.ok()) HF_LOG(kWarn, "cluster", "mount_not_undone volume={}", name.value());
-  }
+  if (is_refusal(primary.code())) co_await undo_mount(view);
   co_return primary.error().with_context("mount volume " + name.value());
+}
+
+// A first mount that was refused leaves nothing behind.
+Task<void> Plane::undo_mount(View& view) {
+  if (!view.attachment || view.attachment->record.mounted) co_return;
+  if (!view.attachment->record.holders.empty()) co_return;
+  Status undone;
+  if (view.attachment->record.pinned) {
+    undone = co_await ports_.mounter.unmount(primary_path(view.volume.record));
+  } else {
+    Result<std::string> released = co_await release(view);
+    if (!released.ok()) undone = released.error();
+  }
+  if (!undone.ok()) {
+    HF_LOG(kWarn, "cluster", "mount_not_undone volume={} why={}", view.volume->name,
+           undone.error().to_string());
+  }
 }
 
 FilesystemSpec Plane::filesystem_spec(const VolumeRecord& volume) const {
@@ -173,9 +186,9 @@ Task<Result<MountInfo>> Plane::add_holder(View& view, const MountVolume& request
   Status bound = co_await ports_.mounter.bind(primary_path(view.volume.record), request.target_path,
                                               request.read_only);
   if (!bound.ok()) {
-    if (is_refusal(bound.code())) {
-      attachment.holders.erase(attachment.holders.begin() + static_cast<ptrdiff_t>(index));
-      Status dropped = co_await put(*view.attachment);
+    // One that was held before keeps its place; a new one is taken back, with what is there of it.
+    if (is_refusal(bound.code()) && attachment.holders[index].state != HolderState::kHeld) {
+      Status dropped = co_await drop_holder(view, index);
       if (!dropped.ok()) HF_LOG(kWarn, "cluster", "bind_not_undone target={}", request.target_path);
     }
     co_return bound.error().with_context("mount volume " + view.volume->name);

@@ -124,6 +124,7 @@ class Plane {
   Task<Result<std::vector<HolderRecord>>> live_holders(const View& view, Duration docker_grace);
   // mount.cc, unmount.cc
   Task<Status> ensure_primary(View& view);
+  Task<void> undo_mount(View& view);
   Task<Status> make_file_system(View& view, const FilesystemSpec& fs);
   FilesystemSpec filesystem_spec(const VolumeRecord& volume) const;
   Task<Result<MountInfo>> add_holder(View& view, const MountVolume& request);
