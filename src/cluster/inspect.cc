@@ -98,6 +98,11 @@ Task<VolumeInfo> Plane::info_of(const View& view, uint32_t snapshots) {
       info.message = "still in use without a mount of anybody; detached as soon as it is not";
     }
   }
+  const bool behind = record.fs.formatted && record.fs.bytes < record.size_bytes;
+  if (behind && view.attachment && view.attachment->record.mounted && info.message.empty()) {
+    info.message = fmt::format("its file system still has {}; it grows to {} at the next mount",
+                               format_size(record.fs.bytes), format_size(record.size_bytes));
+  }
   const auto trouble = troubles_.find(record.id);
   if (trouble != troubles_.end()) info.message = trouble->second;
   info.state = state_of(view, trouble != troubles_.end());

@@ -119,9 +119,12 @@ Task<Status> Plane::ensure_primary(View& view) {
   Batch batch(catalog_);
   if (record.fs.bytes < record.size_bytes) {
     Status grown = co_await ports_.mounter.grow(attachment.device, path, record.spec.fs);
-    HF_CO_TRY(grown);
-    record.fs.bytes = record.size_bytes;
-    batch.put(view.volume);
+    // Where it cannot grow while mounted, it is used as it is until its next mount.
+    if (!grown.ok() && grown.code() != ErrorCode::kMissingFeature) co_return grown;
+    if (grown.ok()) {
+      record.fs.bytes = record.size_bytes;
+      batch.put(view.volume);
+    }
   }
   attachment.mounted = true;
   batch.put(*view.attachment);

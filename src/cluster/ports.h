@@ -124,7 +124,8 @@ class Mounter {
   virtual Task<Status> bind(std::string from, std::string to, bool read_only) = 0;
   // Success if nothing is mounted there. kInUse while files are open.
   virtual Task<Status> unmount(std::string path) = 0;
-  // Grows the file system to the size of its device, online.
+  // Grows the file system to the size of its device, online. kMissingFeature: it cannot be done while it is
+  // mounted here; prepare() does it before the next mount.
   virtual Task<Status> grow(std::string device, std::string path, spec::FsType fs) = 0;
   // Where the device is mounted now, in this mount namespace, per the kernel.
   virtual Task<Result<std::vector<std::string>>> mounts_of(std::string device) = 0;

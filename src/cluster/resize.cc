@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "base/log.h"
 #include "base/units.h"
 #include "cluster/plane.h"
 #include "runtime/fault_point.h"
@@ -73,8 +74,16 @@ Task<Status> Plane::finish_resize(View& view) {
     if (!mounts.ok()) co_return mounts.error().with_context(what);
     if (std::find(mounts->begin(), mounts->end(), path) != mounts->end()) {
       Status grown = co_await ports_.mounter.grow(device, path, record.spec.fs);
-      if (!grown.ok()) co_return grown.error().with_context(what);
-      record.fs.bytes = record.resizing_to_bytes;
+      if (grown.ok()) {
+        record.fs.bytes = record.resizing_to_bytes;
+      } else if (grown.code() == ErrorCode::kMissingFeature) {
+        // The volume has its new size and goes on in service; only its file system is behind.
+        HF_PROBE("cluster.fs_grows_later");
+        HF_LOG(kWarn, "cluster", "fs_grows_at_next_mount volume={} why=\"{}\"", record.name,
+               grown.error().message());
+      } else {
+        co_return grown.error().with_context(what);
+      }
     }
   }
   // A file system that is not mounted now grows at its next mount (fs.bytes tells).
