@@ -35,8 +35,7 @@ struct Offer {
   ExportKind kind = ExportKind::kNone;
   bool offered = false;
   bool survives_restart = false;
-  bool grows_online = true;  // resized() works while the device is open
-  std::string why_not;       // when it lacks any of these: one sentence with the way out
+  std::string why_not;  // when not offered or not surviving: one sentence with the way out
 };
 
 // Loop thread only. Every call is idempotent; calls for one volume come one after the other.

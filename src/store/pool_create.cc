@@ -30,35 +30,6 @@ Status check_config(const PoolConfig& config) {
   return Status();
 }
 
-Task<Result<PoolFile>> read_identity(FileSystem& fs, const PoolConfig& config) {
-  const std::string path = config.journal_dir + "/" + kPoolFileName;
-  Result<std::string> text = co_await fs.read_file(path, kMaxPoolFileBytes);
-  if (text.code() == ErrorCode::kNotFound) {
-    co_return make_error(ErrorCode::kNotFound, "{} is not a pool (it has no {})", config.journal_dir,
-                         kPoolFileName);
-  }
-  HF_CO_TRY(text);
-  Result<PoolFile> identity = decode_pool_file(*text);
-  if (!identity.ok()) co_return identity.error().with_context(config.journal_dir);
-  if (!config.cluster.is_nil() && config.cluster != identity->cluster) {
-    co_return make_error(ErrorCode::kWrongOwner, "pool {} in {} belongs to cluster {}, not to {}",
-                         identity->pool.to_string(), config.journal_dir,
-                         identity->cluster.to_string(), config.cluster.to_string());
-  }
-  if (!config.node.is_nil() && config.node != identity->node) {
-    co_return make_error(ErrorCode::kWrongOwner, "pool {} in {} belongs to node {}, not to {}",
-                         identity->pool.to_string(), config.journal_dir, identity->node.to_string(),
-                         config.node.to_string());
-  }
-  if (!config.pool.is_nil() && config.pool != identity->pool) {
-    co_return make_error(ErrorCode::kWrongOwner,
-                         "{} holds pool {}, not pool {}: it is a pool already; give another place, or remove "
-                         "what is left of that pool",
-                         config.journal_dir, identity->pool.to_string(), config.pool.to_string());
-  }
-  co_return *identity;
-}
-
 Task<Status> check_empty(FileSystem& fs, const PoolConfig& config) {
   Result<FileInfo> pool = co_await fs.stat(config.journal_dir + "/" + kPoolFileName);
   if (pool.ok()) {
@@ -120,6 +91,29 @@ Task<Result<std::unique_ptr<Pool>>> run_pool(World world, PoolConfig config, Poo
 
 }  // namespace
 
+Task<Result<PoolFile>> read_pool_identity(FileSystem& fs, const PoolConfig& config) {
+  const std::string path = config.journal_dir + "/" + kPoolFileName;
+  Result<std::string> text = co_await fs.read_file(path, kMaxPoolFileBytes);
+  if (text.code() == ErrorCode::kNotFound) {
+    co_return make_error(ErrorCode::kNotFound, "{} is not a pool (it has no {})", config.journal_dir,
+                         kPoolFileName);
+  }
+  HF_CO_TRY(text);
+  Result<PoolFile> identity = decode_pool_file(*text);
+  if (!identity.ok()) co_return identity.error().with_context(config.journal_dir);
+  if (!config.cluster.is_nil() && config.cluster != identity->cluster) {
+    co_return make_error(ErrorCode::kWrongOwner, "pool {} in {} belongs to cluster {}, not to {}",
+                         identity->pool.to_string(), config.journal_dir,
+                         identity->cluster.to_string(), config.cluster.to_string());
+  }
+  if (!config.node.is_nil() && config.node != identity->node) {
+    co_return make_error(ErrorCode::kWrongOwner, "pool {} in {} belongs to node {}, not to {}",
+                         identity->pool.to_string(), config.journal_dir, identity->node.to_string(),
+                         config.node.to_string());
+  }
+  co_return *identity;
+}
+
 Task<Result<std::unique_ptr<Pool>>> Pool::create(World world, PoolConfig config) {
   Status valid = check_config(config);
   HF_CO_TRY(valid);
@@ -133,7 +127,7 @@ Task<Result<std::unique_ptr<Pool>>> Pool::create(World world, PoolConfig config)
   Status synced = co_await fs.sync_dir(config.data_dir);
   HF_CO_TRY(synced);
   PoolFile identity;
-  identity.pool = config.pool.is_nil() ? new_id<PoolId>(world.random) : config.pool;
+  identity.pool = new_id<PoolId>(world.random);
   identity.cluster = config.cluster;
   identity.node = config.node;
   JournalCheckpoint first;
@@ -155,7 +149,7 @@ Task<Result<std::unique_ptr<Pool>>> Pool::create(World world, PoolConfig config)
 
 Task<Result<std::unique_ptr<Pool>>> Pool::open(World world, PoolConfig config) {
   FileSystem& fs = world.fs;
-  Result<PoolFile> identity = co_await read_identity(fs, config);
+  Result<PoolFile> identity = co_await read_pool_identity(fs, config);
   HF_CO_TRY(identity);
   OpenOptions options;
   options.write = options.direct = true;

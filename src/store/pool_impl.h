@@ -18,20 +18,12 @@
 #include "store/journal_recovery.h"
 #include "store/journal_writer.h"
 #include "store/pool.h"
+#include "store/pool_names.h"
 #include "store/replica_impl.h"
 #include "store/segment_cache.h"
 #include "store/space.h"
 
 namespace hf {
-
-inline constexpr const char* kPoolFileName = "pool.json";
-inline constexpr const char* kJournalName = "journal";
-inline constexpr const char* kVolumesName = "volumes";
-inline constexpr const char* kSuperblockName = "replica";
-inline constexpr const char* kSegmentsName = "seg";
-inline constexpr std::string_view kCreatingSuffix = ".creating";
-inline constexpr std::string_view kDeletingSuffix = ".deleting";
-inline constexpr std::string_view kTemporarySuffix = ".tmp";
 
 class PoolImpl final : public Pool, public BatchSink {
  public:
@@ -77,6 +69,8 @@ class PoolImpl final : public Pool, public BatchSink {
   // Refuses new data at the watermark.
   Task<Status> admit(ReplicaImpl& replica, uint64_t first_block, uint64_t blocks);
   Task<Status> refresh_space();
+  // Held from admission until the entry is queued: calls keep their order.
+  Mutex& admission() { return admission_; }
   // The oldest batches have been drained: moves the checkpoint behind them and frees what they hold.
   Task<Status> release_batches(size_t count);
   // The checkpoint that starts behind the first `count` batches.
@@ -130,6 +124,7 @@ class PoolImpl final : public Pool, public BatchSink {
   uint64_t overlay_payload_ = 0;
   std::unordered_map<uint64_t, uint32_t> touched_;  // replica number and segment → records
   SpaceState space_;
+  Mutex admission_;
 
   Gate calls_;   // public calls inside
   Gate tasks_;   // writer, drain

@@ -71,6 +71,10 @@ Task<Status> ReplicaImpl::write_entries(WriteHeader header, EntryType type, uint
   Status range = check_range(offset, length, size());
   HF_CO_TRY(range);
   if (length == 0) co_return Status();
+  // One behind the other, so that a write that waits for space is not overtaken: the calls keep their
+  // order until they are queued.
+  if (!pool_.admission().try_lock()) co_await pool_.admission().lock();
+  MutexGuard admission(pool_.admission());
   if (type == EntryType::kWrite) {
     Status admitted = co_await pool_.admit(*this, offset / kBlockSize, length / kBlockSize);
     HF_CO_TRY(admitted);
@@ -100,6 +104,7 @@ Task<Status> ReplicaImpl::write_entries(WriteHeader header, EntryType type, uint
     append.replica = shared_from_this();
     pool_.writer().enqueue(append);
   }
+  admission.unlock();
   Status status;
   for (Append& append : appends) {
     co_await append.done.wait();

@@ -22,12 +22,10 @@ void SegmentCache::trim() {
   }
 }
 
-namespace {
-
 // One copy of the page is broken. If a crash tore it, the other copy is the right one, and whatever it
 // does not know yet is in the journal. If it rotted, the other copy may be older than the data: a CRC
 // that is too old shows when the block is read, but "never written" would not. So those are looked at.
-Task<Status> settle_doubtful(File& file, CrcTable& table, uint32_t page) {
+Task<Status> settle_doubtful_page(File& file, CrcTable& table, uint32_t page) {
   AlignedBuffer blocks(256 * kBlockSize);
   for (uint32_t b = table.first_block_of(page); b < table.end_block_of(page);) {
     if (table.get(b) != 0) {
@@ -48,8 +46,6 @@ Task<Status> settle_doubtful(File& file, CrcTable& table, uint32_t page) {
   }
   co_return Status();
 }
-
-}  // namespace
 
 Task<Result<std::shared_ptr<Segment>>> SegmentCache::load(const SegmentPlace& place,
                                                           SegmentKey key) {
@@ -77,7 +73,7 @@ Task<Result<std::shared_ptr<Segment>>> SegmentCache::load(const SegmentPlace& pl
   }
   for (const uint32_t page : loaded.doubtful) {
     HF_PROBE("store.table_page_doubtful");
-    Status settled = co_await settle_doubtful(**file, table, page);
+    Status settled = co_await settle_doubtful_page(**file, table, page);
     HF_CO_TRY(settled);
   }
   std::shared_ptr<Segment> segment = std::make_shared<Segment>(std::move(*file), std::move(table));

@@ -46,6 +46,10 @@ struct SegmentPlace {
   SegmentGeometry geometry;
 };
 
+// After CrcTable::load: poisons entries of a doubtful page that say "never written" of a block that is not
+// zeroes (see segment_cache.cc).
+Task<Status> settle_doubtful_page(File& file, CrcTable& table, uint32_t page);
+
 class SegmentCache {
  public:
   SegmentCache(FileSystem& fs, uint32_t max_files, uint64_t max_table_bytes)

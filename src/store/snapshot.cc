@@ -40,6 +40,8 @@ std::vector<SnapshotInfo> ReplicaImpl::snapshots() const {
 
 Task<Result<SnapshotRow>> ReplicaImpl::close_layer(WriteHeader header, SnapshotId id) {
   while (restoring_) co_await resumed_.wait();
+  if (!pool_.admission().try_lock()) co_await pool_.admission().lock();
+  MutexGuard admission(pool_.admission());
   Gate::Pass appending(appends_);
   HF_ASSERT(appending);
   Append append;
@@ -58,6 +60,7 @@ Task<Result<SnapshotRow>> ReplicaImpl::close_layer(WriteHeader header, SnapshotI
   HF_ASSERT(write_layer_ < UINT32_MAX - 2);
   ++write_layer_;  // later writes, which queue behind, belong above
   pool_.writer().enqueue(append);
+  admission.unlock();
   co_await append.done.wait();
   HF_CO_TRY(append.status);
   SnapshotRow row;

@@ -41,9 +41,10 @@ class CommandRing {
 
  private:
   struct Call;
-  CommandRing();
+  explicit CommandRing(UringLoop& loop);
   void reap();
 
+  UringLoop& loop_;
   std::unique_ptr<io_uring> ring_;
   std::unique_ptr<FdWatch> watch_;
   uint32_t in_flight_ = 0;

@@ -298,6 +298,13 @@ Task<void> SimulatedStore::create(Prng& prng) {
   Random& random = process_.world().random;
   ReplicaPtr replica =
       std::make_shared<ModelReplica>(new_id<ReplicaId>(random), new_id<VolumeId>(random));
+  if (!deleted_.empty() && prng.chance(1, 2)) {
+    // An id may come back, as another volume: nothing of its former life may show.
+    const ReplicaPtr former = deleted_.back();
+    deleted_.pop_back();
+    HF_PROBE("sim.id_used_again");
+    replica = std::make_shared<ModelReplica>(former->id, new_id<VolumeId>(random));
+  }
   replica->certain = false;
   replica->blocks.resize(prng.between(20, 300));
   model_.replicas[replica->id] = replica;
@@ -362,6 +369,7 @@ Task<void> SimulatedStore::remove(ReplicaPtr replica) {
     co_return;
   }
   model_.replicas.erase(replica->id);
+  deleted_.push_back(replica);
 }
 
 }  // namespace hf::store_sim

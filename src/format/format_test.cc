@@ -1,0 +1,263 @@
+#include <gtest/gtest.h>
+
+#include "base/crc32c.h"
+#include "base/prng.h"
+#include "format/journal_format.h"
+#include "format/pool_file.h"
+#include "format/segment_format.h"
+#include "format/superblock_format.h"
+
+namespace hf {
+namespace {
+
+template <typename T>
+T id(uint64_t n) {
+  return T::from_random(n, n + 1);
+}
+
+uint32_t u32_at(ByteSpan bytes, size_t at) {
+  uint32_t v;
+  std::memcpy(&v, bytes.data() + at, 4);
+  return v;
+}
+uint64_t u64_at(ByteSpan bytes, size_t at) {
+  uint64_t v;
+  std::memcpy(&v, bytes.data() + at, 8);
+  return v;
+}
+
+JournalCheckpoint checkpoint() {
+  JournalCheckpoint c;
+  c.pool = id<PoolId>(1);
+  c.ring_bytes = 16 * kMiB;
+  c.generation = 7;
+  c.clean = true;
+  c.era = 99;
+  c.start_position = 8 * kBlockSize;
+  c.start_sequence = 12;
+  c.start_link = 0xabcd;
+  return c;
+}
+
+TEST(JournalFormat, CheckpointLiesAsDocumentedAndComesBack) {
+  AlignedBuffer block(kBlockSize);
+  encode_checkpoint(checkpoint(), block.span());
+  EXPECT_EQ(u64_at(block.span(), 0), kCheckpointMagic);
+  EXPECT_EQ(u32_at(block.span(), 12), 1u);
+  EXPECT_EQ(u64_at(block.span(), 32), 16 * kMiB);
+  EXPECT_EQ(u64_at(block.span(), 56), 8 * kBlockSize);
+  EXPECT_EQ(u32_at(block.span(), 4092), crc32c(block.span().first(4092)));
+  const Result<JournalCheckpoint> back = decode_checkpoint(block.span());
+  ASSERT_TRUE(back.ok());
+  EXPECT_EQ(back->generation, 7u);
+  EXPECT_EQ(back->start_sequence, 12u);
+  EXPECT_EQ(back->start_link, 0xabcdu);
+  EXPECT_TRUE(back->clean);
+}
+
+TEST(JournalFormat, EveryFlippedBitOfACheckpointIsSeen) {
+  AlignedBuffer block(kBlockSize);
+  encode_checkpoint(checkpoint(), block.span());
+  for (size_t bit = 0; bit < kBlockSize * 8; bit += 7) {
+    block.data()[bit / 8] ^= static_cast<std::byte>(1u << bit % 8);
+    EXPECT_EQ(decode_checkpoint(block.span()).code(), ErrorCode::kCorruption) << bit;
+    block.data()[bit / 8] ^= static_cast<std::byte>(1u << bit % 8);
+  }
+}
+
+TEST(JournalFormat, ANewerVersionIsNamed) {
+  AlignedBuffer block(kBlockSize);
+  encode_checkpoint(checkpoint(), block.span());
+  block.data()[8] = std::byte{2};
+  const uint32_t crc = crc32c(block.span().first(4092));
+  std::memcpy(block.data() + 4092, &crc, 4);
+  EXPECT_EQ(decode_checkpoint(block.span()).code(), ErrorCode::kNewerFormat);
+}
+
+BatchHeader batch(const std::vector<uint32_t>& crcs) {
+  BatchHeader h;
+  h.pool = id<PoolId>(1);
+  h.era = 5;
+  h.sequence = 77;
+  h.position = 3 * kBlockSize;
+  h.payload_bytes = static_cast<uint32_t>(crcs.size() * kBlockSize);
+  h.previous_link = 0x1234;
+  JournalEntry write;
+  write.replica = id<ReplicaId>(2);
+  write.epoch = 3;
+  write.sequence = 4;
+  write.offset = 5 * kBlockSize;
+  write.length = crcs.size() * kBlockSize;
+  write.layer = 6;
+  write.crcs = crcs;
+  JournalEntry snapshot;
+  snapshot.type = EntryType::kSnapshot;
+  snapshot.replica = id<ReplicaId>(2);
+  snapshot.snapshot = id<SnapshotId>(9);
+  snapshot.snapshot_size = 1 * kGiB;
+  snapshot.created_ns = -5;
+  h.entries = {write, snapshot};
+  h.header_bytes = static_cast<uint32_t>(
+      batch_header_bytes(entry_encoded_bytes(EntryType::kWrite, write.length) +
+                         entry_encoded_bytes(EntryType::kSnapshot, 0)));
+  return h;
+}
+
+TEST(JournalFormat, BatchLiesAsDocumentedAndComesBack) {
+  const std::vector<uint32_t> crcs = {11, 12, 13};
+  BatchHeader h = batch(crcs);
+  AlignedBuffer bytes(h.header_bytes);
+  encode_batch_header(h, bytes.span());
+  EXPECT_EQ(u64_at(bytes.span(), 40), 77u);
+  EXPECT_EQ(u64_at(bytes.span(), 48), 3 * kBlockSize);
+  EXPECT_EQ(u32_at(bytes.span(), 64), 2u);
+  EXPECT_EQ(u32_at(bytes.span(), 68), 0x1234u);
+  EXPECT_EQ(u32_at(bytes.span(), 76), h.link);
+  EXPECT_EQ(u64_at(bytes.span(), 128 + 56), 5 * kBlockSize);
+  EXPECT_EQ(u32_at(bytes.span(), 128 + 88), 11u);
+  EXPECT_EQ(peek_batch_header_bytes(bytes.span().first(kBlockSize), h.pool), h.header_bytes);
+  EXPECT_EQ(peek_batch_header_bytes(bytes.span().first(kBlockSize), id<PoolId>(8)), 0u);
+  const Result<BatchHeader> back = decode_batch_header(bytes.span());
+  ASSERT_TRUE(back.ok()) << back.error().to_string();
+  ASSERT_EQ(back->entries.size(), 2u);
+  EXPECT_EQ(back->entries[0].crcs[2], 13u);
+  EXPECT_EQ(back->entries[0].layer, 6u);
+  EXPECT_EQ(back->entries[1].snapshot, id<SnapshotId>(9));
+  EXPECT_EQ(back->entries[1].created_ns, -5);
+  EXPECT_EQ(back->link, h.link);
+}
+
+TEST(JournalFormat, AnEntryBeyondThePayloadIsRefused) {
+  const std::vector<uint32_t> crcs = {11, 12, 13};
+  BatchHeader h = batch(crcs);
+  h.payload_bytes -= kBlockSize;
+  AlignedBuffer bytes(h.header_bytes);
+  encode_batch_header(h, bytes.span());
+  EXPECT_EQ(decode_batch_header(bytes.span()).code(), ErrorCode::kCorruption);
+}
+
+TEST(SuperblockFormat, ComesBackWithEverySnapshot) {
+  Superblock s;
+  s.generation = 3;
+  s.volume = id<VolumeId>(1);
+  s.replica = s.family = id<ReplicaId>(2);
+  s.size_bytes = 10 * kGiB;
+  s.segment_bytes = 16 * kMiB;
+  s.head_layer = 2000;
+  s.promised_epoch = 8;
+  s.birth_batch = 9;
+  s.config = "opaque";
+  for (uint32_t i = 0; i < kSuperblockMaxSnapshots; ++i) {
+    SnapshotRow row;
+    row.id = id<SnapshotId>(i);
+    row.layer = i + 1;
+    row.size_bytes = i * kBlockSize;
+    s.snapshots.push_back(row);
+  }
+  AlignedBuffer copy(superblock_encoded_bytes(s));
+  ASSERT_LE(copy.size(), kSuperblockStride);
+  encode_superblock(s, copy.span());
+  EXPECT_EQ(u64_at(copy.span(), 96), 10 * kGiB);
+  EXPECT_EQ(u32_at(copy.span(), 112), 2000u);
+  EXPECT_EQ(u64_at(copy.span(), 120), 8u);
+  const Result<Superblock> back = decode_superblock(copy.span());
+  ASSERT_TRUE(back.ok()) << back.error().to_string();
+  EXPECT_EQ(back->snapshots.size(), kSuperblockMaxSnapshots);
+  EXPECT_EQ(back->snapshots[1000].layer, 1001u);
+  EXPECT_EQ(back->config, "opaque");
+  copy.data()[5000] ^= std::byte{1};
+  EXPECT_EQ(decode_superblock(copy.span()).code(), ErrorCode::kCorruption);
+}
+
+TEST(SegmentFormat, NamesSortLikeTheImageAndParseStrictly) {
+  EXPECT_EQ(segment_name(12, 3), "00000012.000003");
+  EXPECT_EQ(parse_segment_name("00000012.000003"), (SegmentKey{12, 3}));
+  EXPECT_EQ(parse_segment_name(segment_name(4'000'000'000, 3'000'000)),
+            (SegmentKey{4'000'000'000, 3'000'000}));
+  for (const char* bad : {"", "12.3", "00000012", "00000012.", "00000012.000003.tmp", "x.y",
+                          "00000012.00000x", "0000001200.000003"}) {
+    EXPECT_FALSE(parse_segment_name(bad)) << bad;
+  }
+}
+
+SegmentGeometry geometry() {
+  SegmentGeometry g;
+  g.segment_bytes = 16 * kMiB;
+  return g;
+}
+
+TEST(SegmentFormat, ATornPageFallsBackToTheOtherCopy) {
+  const SegmentGeometry g = geometry();
+  CrcTable table(g, id<ReplicaId>(1), 4);
+  table.initialise();
+  AlignedBuffer disk(g.tables_bytes());
+  table.encode_fresh(disk.span());
+  const auto write_page = [&](uint32_t page) {
+    table.seal(page);
+    std::memcpy(disk.data() + (g.page_offset(page, table.target_copy(page)) - g.segment_bytes),
+                table.page_bytes(page).data(), kBlockSize);
+    table.commit(page);
+  };
+  table.set(5, 77);
+  write_page(0);
+  table.set(6, 88);
+  write_page(0);
+  CrcTable again(g, id<ReplicaId>(1), 4);
+  EXPECT_TRUE(again.load(disk.span()).doubtful.empty());
+  EXPECT_EQ(again.get(6), 88u);
+  // Tear the newer copy: the older one has the first change, not the second.
+  const uint32_t newer = 1 - again.target_copy(0);
+  disk.data()[g.page_offset(0, newer) - g.segment_bytes + 2000] ^= std::byte{1};
+  const CrcTable::Loaded loaded = again.load(disk.span());
+  EXPECT_EQ(loaded.doubtful, (std::vector<uint32_t>{0}));
+  EXPECT_EQ(again.get(5), 77u);
+  EXPECT_EQ(again.get(6), 0u);
+}
+
+TEST(SegmentFormat, APageOfAnotherPlaceIsBroken) {
+  const SegmentGeometry g = geometry();
+  CrcTable table(g, id<ReplicaId>(1), 4);
+  table.initialise();
+  AlignedBuffer disk(g.tables_bytes());
+  table.encode_fresh(disk.span());
+  CrcTable other_segment(g, id<ReplicaId>(1), 5);
+  EXPECT_EQ(other_segment.load(disk.span()).broken.size(), g.pages());
+  EXPECT_EQ(other_segment.get(0), kPoisonCrc);
+  CrcTable other_family(g, id<ReplicaId>(2), 4);
+  EXPECT_EQ(other_family.load(disk.span()).broken.size(), g.pages());
+}
+
+TEST(SegmentFormat, NoBlockHasTheReservedValues) {
+  Prng prng(1);
+  AlignedBuffer block(kBlockSize);
+  for (int i = 0; i < 1000; ++i) {
+    for (size_t w = 0; w < kBlockSize; w += 8) {
+      const uint64_t v = prng.next();
+      std::memcpy(block.data() + w, &v, 8);
+    }
+    EXPECT_NE(block_crc(block.span()), 0u);
+    EXPECT_NE(block_crc(block.span()), kPoisonCrc);
+  }
+}
+
+TEST(PoolFileFormat, ComesBackAndShowsChanges) {
+  PoolFile file;
+  file.pool = id<PoolId>(1);
+  file.cluster = id<ClusterId>(2);
+  file.node = id<NodeId>(3);
+  std::string text = encode_pool_file(file);
+  const Result<PoolFile> back = decode_pool_file(text);
+  ASSERT_TRUE(back.ok()) << back.error().to_string();
+  EXPECT_EQ(back->cluster, file.cluster);
+  std::string changed = text;
+  changed[text.find("\"pool\": \"") + 10] ^= 1;
+  EXPECT_EQ(decode_pool_file(changed).code(), ErrorCode::kCorruption);
+  std::string newer = text;
+  newer.replace(newer.find("\"format\": 1"), 11, "\"format\": 2");
+  EXPECT_EQ(decode_pool_file(newer).code(), ErrorCode::kNewerFormat);
+  EXPECT_EQ(decode_pool_file("{}").code(), ErrorCode::kCorruption);
+  EXPECT_EQ(decode_pool_file("").code(), ErrorCode::kCorruption);
+}
+
+}  // namespace
+}  // namespace hf

@@ -1,0 +1,101 @@
+// Reads everything a pool holds and says what does not match.
+#include <set>
+
+#include "store/offline_pool.h"
+
+namespace hf {
+namespace {
+
+constexpr uint32_t kBlocksPerRead = 256;
+
+class Verifier {
+ public:
+  Verifier(FileSystem& fs, const OfflinePool& pool) : fs_(fs), pool_(pool) {}
+
+  void add(const Error& error) {
+    ++report_.findings_total;
+    if (report_.findings.size() >= kMaxVerifyFindings) return;
+    VerifyFinding finding;
+    finding.code = error.code();
+    finding.what = error.message();
+    report_.findings.push_back(std::move(finding));
+  }
+
+  Task<void> replica(const OfflineReplica& replica) {
+    ++report_.replicas;
+    // Blocks that the ring will write anew: their place in the head's files may be half written.
+    std::set<uint64_t> rewritten;
+    for (const Record* record : undrained_records(pool_, replica.superblock)) {
+      if (record->entry.layer != replica.superblock.head_layer) continue;
+      if (!record->changes_content()) continue;
+      const uint64_t end = std::min(record->first_block() + record->blocks(),
+                                    replica.superblock.size_bytes / kBlockSize);
+      for (uint64_t b = record->first_block(); b < end; ++b) rewritten.insert(b);
+    }
+    for (const SegmentKey& key : replica.segments.keys()) {
+      ++report_.segments;
+      Status checked = co_await segment(replica, key, rewritten);
+      if (!checked.ok()) add(checked.error());
+    }
+  }
+
+  VerifyReport take() { return std::move(report_); }
+  VerifyReport& report() { return report_; }
+
+ private:
+  Task<Status> segment(const OfflineReplica& replica, SegmentKey key,
+                       const std::set<uint64_t>& rewritten) {
+    Result<std::unique_ptr<OfflineSegment>> opened =
+        co_await open_offline_segment(fs_, replica, key);
+    HF_CO_TRY(opened);
+    OfflineSegment& segment = **opened;
+    for (const uint32_t page : segment.loaded.broken) {
+      add(make_error(ErrorCode::kCorruption, "{}: both copies of CRC table page {} are broken",
+                     segment.file->path(), page));
+    }
+    const uint64_t blocks = replica.superblock.segment_bytes / kBlockSize;
+    const bool head = key.layer == replica.superblock.head_layer;
+    AlignedBuffer memory(kBlocksPerRead * kBlockSize);
+    for (uint32_t b = 0; b < blocks;) {
+      uint32_t stop = b;
+      while (stop < blocks && stop - b < kBlocksPerRead && segment.table.get(stop) != 0) ++stop;
+      if (stop == b) {
+        ++b;
+        continue;
+      }
+      const MutableByteSpan out = memory.span().first((stop - b) * kBlockSize);
+      Result<size_t> n = co_await segment.file->read_at(b * kBlockSize, out);
+      HF_CO_TRY(n);
+      for (uint32_t i = b; i < stop; ++i) {
+        ++report_.blocks;
+        if (block_crc(out.subspan((i - b) * kBlockSize, kBlockSize)) == segment.table.get(i)) {
+          continue;
+        }
+        if (head && rewritten.contains(key.index * blocks + i)) continue;
+        add(make_error(ErrorCode::kCorruption, "{}: block {} (at {} of the file) does not match its CRC",
+                       segment.file->path(), i, i * kBlockSize));
+      }
+      b = stop;
+    }
+    co_return Status();
+  }
+
+  FileSystem& fs_;
+  const OfflinePool& pool_;
+  VerifyReport report_;
+};
+
+}  // namespace
+
+Task<Result<VerifyReport>> verify_pool(World world, PoolConfig config) {
+  Result<OfflinePool> pool = co_await load_offline(world.fs, config);
+  HF_CO_TRY(pool);
+  Verifier verifier(world.fs, *pool);
+  verifier.report().batches = pool->scan.batches.size();
+  if (pool->journal_error) verifier.add(*pool->journal_error);
+  for (const Error& error : pool->replica_errors) verifier.add(error);
+  for (const OfflineReplica& replica : pool->replicas) co_await verifier.replica(replica);
+  co_return verifier.take();
+}
+
+}  // namespace hf

@@ -1,0 +1,62 @@
+// Deliberate bugs in the store: the simulation must find each of them. A suite that passes with any of
+// these switched on would prove nothing.
+#include <gtest/gtest.h>
+
+#include "sim/seed_runner.h"
+#include "simulated_store.h"
+#include "store/mutants.h"
+
+namespace hf::store_sim {
+namespace {
+
+struct Case {
+  const char* name;
+  StoreMutant mutant;
+  Trouble trouble;
+  uint64_t seeds;  // within so many it must be found
+};
+
+class StoreMutants : public testing::TestWithParam<Case> {};
+
+TEST_P(StoreMutants, IsFound) {
+  const Case& c = GetParam();
+  sim::SeedOptions options;
+  options.count = c.seeds;
+  options.print = false;
+  const sim::SeedReport report =
+      sim::run_seeds(c.name, options, [&c](uint64_t seed, sim::ProbeCounts*) {
+        t_store_mutant = c.mutant;
+        const RunResult result = run_seed(seed, c.trouble);
+        t_store_mutant = StoreMutant::kNone;
+        return result.failure.empty() ? Status() : Status(Error(ErrorCode::kInternal, result.failure));
+      });
+  EXPECT_FALSE(report.ok()) << c.name << " lived through " << report.seeds_run << " seeds";
+  std::printf("seed %llu: %.200s\n", static_cast<unsigned long long>(report.failed_seed),
+              report.failure.c_str());
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    All, StoreMutants,
+    testing::Values(
+        Case{"AckBeforeDurable", StoreMutant::kAckBeforeDurable, Trouble::kCrashes, 100},
+        Case{"FreeBeforeSync", StoreMutant::kFreeBeforeSync, Trouble::kCrashes, 100},
+        Case{"NoChainCheck", StoreMutant::kNoChainCheck, Trouble::kCrashes, 200},
+        Case{"NoReadCrc", StoreMutant::kNoReadCrc, Trouble::kDamage, 100},
+        Case{"BarrierIgnored", StoreMutant::kBarrierIgnored, Trouble::kCrashes, 50},
+        Case{"OneSuperblockCopy", StoreMutant::kOneSuperblockCopy, Trouble::kCrashes, 500},
+        Case{"ReflinkNotSynced", StoreMutant::kReflinkNotSynced, Trouble::kCrashes, 100},
+        Case{"TailAdvancedEarly", StoreMutant::kTailAdvancedEarly, Trouble::kCrashes, 100},
+        Case{"NoDirectorySync", StoreMutant::kNoDirectorySync, Trouble::kCrashes, 100},
+        Case{"NoPayloadCheck", StoreMutant::kNoPayloadCheck, Trouble::kCrashes, 500},
+        Case{"NoTableReadBack", StoreMutant::kNoTableReadBack, Trouble::kDamage, 300},
+        Case{"OverlayDroppedEarly", StoreMutant::kOverlayDroppedEarly, Trouble::kCrashes, 100},
+        Case{"OldestWins", StoreMutant::kOldestWins, Trouble::kCrashes, 50},
+        Case{"CloneSharesHead", StoreMutant::kCloneSharesHead, Trouble::kCrashes, 200},
+        Case{"PromiseNotDurable", StoreMutant::kPromiseNotDurable, Trouble::kCrashes, 100},
+        Case{"BirthIgnored", StoreMutant::kBirthIgnored, Trouble::kCrashes, 500},
+        Case{"OldNamesTrusted", StoreMutant::kOldNamesTrusted, Trouble::kErrors, 1000},
+        Case{"VisibleTrusted", StoreMutant::kVisibleTrusted, Trouble::kErrors, 1000}),
+    [](const auto& info) { return std::string(info.param.name); });
+
+}  // namespace
+}  // namespace hf::store_sim
