@@ -1,6 +1,8 @@
 #include "block/default_drivers.h"
 
 #include "block/fuse/fuse_driver.h"
+#include "block/nbd/kernel/nbd_driver.h"
+#include "block/ublk/ublk_driver.h"
 #include "holder/client.h"
 #include "runtime/process.h"
 
@@ -10,7 +12,8 @@ std::vector<std::unique_ptr<Driver>> make_default_drivers(World& world, UringLoo
                                                           KernelIo& io,
                                                           const DriverSettings& settings) {
   std::vector<std::unique_ptr<Driver>> drivers;
-  (void)loop;
+  drivers.push_back(std::make_unique<ublk::UblkDriver>(world, loop, settings.run_dir));
+  drivers.push_back(std::make_unique<nbdk::NbdDriver>(world, io, settings.run_dir));
   fuse::DriverOptions options;
   options.run_dir = settings.run_dir;
   options.holder_socket = settings.holder_socket;

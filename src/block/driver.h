@@ -35,7 +35,8 @@ struct Offer {
   ExportKind kind = ExportKind::kNone;
   bool offered = false;
   bool survives_restart = false;
-  std::string why_not;  // when not offered or not surviving: one sentence with the way out
+  bool grows_online = true;  // resized() works while the device is open
+  std::string why_not;       // when it lacks any of these: one sentence with the way out
 };
 
 // Loop thread only. Every call is idempotent; calls for one volume come one after the other.

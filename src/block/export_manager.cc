@@ -83,11 +83,13 @@ Task<Status> ExportManager::start() {
            export_kind_name(offer.kind), offer.offered, offer.survives_restart, offer.why_not);
     offers_.push_back(std::move(offer));
   }
-  // What loses I/O at a restart comes behind all that does not; else the order of the drivers
-  // stays.
-  std::stable_sort(offers_.begin(), offers_.end(), [](const Offer& a, const Offer& b) {
-    return a.survives_restart && !b.survives_restart;
-  });
+  // What breaks a promise comes behind all that keeps it: losing I/O at a restart is worse than
+  // devices that cannot grow; else the order of the drivers stays.
+  const auto worth = [](const Offer& o) {
+    return (o.survives_restart ? 2 : 0) + (o.grows_online ? 1 : 0);
+  };
+  std::stable_sort(offers_.begin(), offers_.end(),
+                   [&](const Offer& a, const Offer& b) { return worth(a) > worth(b); });
   if (offered().empty()) {
     std::string why;
     for (const Offer& offer : offers_) why += (why.empty() ? "" : "; ") + offer.why_not;

@@ -107,6 +107,19 @@ TEST(ExportManager, PutsWhatDoesNotSurviveLast) {
   EXPECT_EQ(bench.manager->offered().front(), ExportKind::kFuseLoop);
 }
 
+TEST(ExportManager, PrefersWhatCanGrow) {
+  Bench bench(true, true, true);
+  bench.u->offer.grows_online = false;
+  ASSERT_TRUE(bench.run(bench.manager->start()).ok());
+  EXPECT_EQ(bench.manager->offered().front(), ExportKind::kNbd);
+  EXPECT_EQ(bench.attach(1, ExportKind::kUblk)->kind,
+            ExportKind::kUblk);  // it is there for who asks
+  bench.n->offer.offered = bench.n->offer.survives_restart = false;
+  bench.f->offer.survives_restart = false;
+  ASSERT_TRUE(bench.run(bench.manager->start()).ok());
+  EXPECT_EQ(bench.manager->offered().front(), ExportKind::kUblk);
+}
+
 TEST(ExportManager, SaysWhyNothingIsOffered) {
   Bench bench(false, false, false);
   EXPECT_EQ(bench.start_status.code(), ErrorCode::kMissingFeature);

@@ -73,6 +73,20 @@ void add_add(CLI::App& parent, Context& context) {
   });
 }
 
+// The offline tools live in a program of their own, beside this one: they need the store, not a daemon.
+int run_offline(const Output& output, std::vector<std::string> words) {
+  char self[PATH_MAX];
+  const ssize_t n = ::readlink("/proc/self/exe", self, sizeof self - 1);
+  std::string program = n > 0 ? std::string(self, static_cast<size_t>(n)) : std::string("holdfast");
+  program = program.substr(0, program.rfind('/')) + "/holdfast-pool";
+  if (output.json) words.push_back("--json");
+  std::vector<char*> argv{program.data()};
+  for (std::string& word : words) argv.push_back(word.data());
+  argv.push_back(nullptr);
+  ::execv(program.c_str(), argv.data());
+  return output.fail(Error::from_errno(errno, "run " + program));
+}
+
 void add_list_and_inspect(CLI::App& parent, Context& context) {
   CLI::App* list = parent.add_subcommand("list", "List pools");
   list->alias("ls");
@@ -93,13 +107,21 @@ void add_list_and_inspect(CLI::App& parent, Context& context) {
     };
   });
   auto pool = std::make_shared<std::string>();
-  CLI::App* inspect = parent.add_subcommand("inspect", "Show a pool that the daemon serves");
+  CLI::App* inspect = parent.add_subcommand("inspect", "Show a pool; without a daemon, the one at that path");
   inspect->add_option("pool", *pool, "id or path")->required();
   inspect->callback([&context, pool] {
     context.action = [&context, pool](Client& client) {
       v1::InspectPoolRequest request;
       request.set_pool(*pool);
-      return show(client, context.output, request, &Stub::Inspect);
+      Stub stub(client.channel());
+      Result<v1::Pool> found = client.call<v1::Pool>(stub, &Stub::Inspect, request);
+      // Without a daemon, a path can still be looked at.
+      if (found.code() == ErrorCode::kUnavailable && pool->starts_with('/')) {
+        return run_offline(context.output, {"inspect", *pool});
+      }
+      if (!found.ok()) return context.output.fail(found.error());
+      context.output.print(*found, describe(*found));
+      return 0;
     };
   });
 }
@@ -122,20 +144,6 @@ void add_expand(CLI::App& parent, Context& context) {
       return show(client, context.output, request, &Stub::Expand);
     };
   });
-}
-
-// The offline tools live in a program of their own, beside this one: they need the store, not a daemon.
-int run_offline(const Output& output, std::vector<std::string> words) {
-  char self[PATH_MAX];
-  const ssize_t n = ::readlink("/proc/self/exe", self, sizeof self - 1);
-  std::string program = n > 0 ? std::string(self, static_cast<size_t>(n)) : std::string("holdfast");
-  program = program.substr(0, program.rfind('/')) + "/holdfast-pool";
-  if (output.json) words.push_back("--json");
-  std::vector<char*> argv{program.data()};
-  for (std::string& word : words) argv.push_back(word.data());
-  argv.push_back(nullptr);
-  ::execv(program.c_str(), argv.data());
-  return output.fail(Error::from_errno(errno, "run " + program));
 }
 
 void add_offline(CLI::App& parent, Context& context) {

@@ -1,10 +1,12 @@
-// Control: every operation of the control plane, as the adapters in `api` see it. One implementation
-// (cluster/control_plane.h); the adapters translate between a client's protocol and this, nothing else.
+// Control: every operation of the control plane, as the adapters in `api` see it. One
+// implementation (cluster/control_plane.h); the adapters translate between a client's protocol and
+// this, nothing else.
 //
-// Loop thread only: gRPC and HTTP threads post (node/loop_bridge.h). Every operation is idempotent: asked
-// again after a crash or a lost answer it finds what is there and finishes it. Operations on one volume
-// are served one after the other, on different volumes at the same time. Errors carry the code and a
-// sentence for a person. `name` arguments take a volume's name, its id, or an inline spec with a name=.
+// Loop thread only: gRPC and HTTP threads post (node/loop_bridge.h). Every operation is idempotent:
+// asked again after a crash or a lost answer it finds what is there and finishes it. Operations on
+// one volume are served one after the other, on different volumes at the same time. Errors carry
+// the code and a sentence for a person. `name` arguments take a volume's name, its id, or an inline
+// spec with a name=.
 //
 // Durable on return: what the operation says it did, in the state store and on the pool.
 #pragma once
@@ -23,7 +25,8 @@
 
 namespace hf::cluster {
 
-// ---- what is there --------------------------------------------------------------------------------
+// ---- what is there
+// --------------------------------------------------------------------------------
 
 enum class VolumeState : uint8_t {
   kCreating,  // recorded, not yet usable; a restart finishes or undoes it
@@ -91,7 +94,7 @@ enum class PoolState : uint8_t { kOnline, kOffline, kFull, kFailed };
 struct PoolInfo {
   PoolId id;
   NodeId node;
-  std::string path;    // directory or device it was made of
+  std::string path;  // directory or device it was made of
   bool on_device = false;
   PoolState state = PoolState::kOffline;
   std::string message;
@@ -123,8 +126,9 @@ struct ClusterStatus {
   std::string version;
 };
 
-// ---- what can be asked ----------------------------------------------------------------------------
-// Requests have a declared constructor so that they are no aggregates: coroutines take them by value (R3).
+// ---- what can be asked
+// ---------------------------------------------------------------------------- Requests have a
+// declared constructor so that they are no aggregates: coroutines take them by value (R3).
 
 struct CreateVolume {
   CreateVolume() = default;
@@ -135,8 +139,9 @@ struct CreateVolume {
 struct CloneVolume {
   CloneVolume() = default;
   std::string name;
-  std::string parent;    // volume
-  std::string snapshot;  // of the parent; empty: of its state now (a snapshot is taken and kept inside)
+  std::string parent;  // volume
+  std::string
+      snapshot;  // of the parent; empty: of its state now (a snapshot is taken and kept inside)
   std::map<std::string, std::string> labels;
 };
 
@@ -149,8 +154,9 @@ struct AttachVolume {
 struct MountVolume {
   MountVolume() = default;
   std::string name;
-  // See MountInfo::holder. The same holder again is a repeat, not a second mount; only "docker:<id>" is
-  // counted, since `docker cp` mounts and unmounts with the ID of the running container.
+  // See MountInfo::holder. The same holder again is a repeat, not a second mount; only
+  // "docker:<id>" is counted, since `docker cp` mounts and unmounts with the ID of the running
+  // container.
   std::string holder;
   // Where to show the volume. Empty: the primary mount below the daemon's mount root. Otherwise an
   // existing empty directory; the primary mount is bound there.
@@ -192,7 +198,7 @@ struct AddPool {
   std::string path;         // a directory, or a block device
   uint64_t size_bytes = 0;  // of the pool image in a directory; 0: 90 % of what is free there
   uint32_t io_class = 1;
-  bool force = false;       // a device that carries somebody's data
+  bool force = false;  // a device that carries somebody's data
 };
 
 class Control {
@@ -209,8 +215,8 @@ class Control {
   virtual Task<Result<VolumeInfo>> update_volume(UpdateVolume request) = 0;
   virtual Task<Status> delete_volume(DeleteVolume request) = 0;
 
-  // The data path. attach makes the block device; mount attaches, makes or checks the file system and
-  // mounts; unmount of the last holder unmounts and (by default) detaches.
+  // The data path. attach makes the block device; mount attaches, makes or checks the file system
+  // and mounts; unmount of the last holder unmounts and (by default) detaches.
   virtual Task<Result<VolumeInfo>> attach_volume(AttachVolume request) = 0;
   virtual Task<Status> detach_volume(std::string name) = 0;
   virtual Task<Result<MountInfo>> mount_volume(MountVolume request) = 0;
@@ -220,14 +226,16 @@ class Control {
   // Of one volume, or of all for an empty name. Oldest first.
   virtual Task<Result<std::vector<SnapshotInfo>>> list_snapshots(std::string volume) = 0;
   virtual Task<Status> delete_snapshot(std::string volume, std::string snapshot) = 0;
-  // The volume must be detached: a mounted file system does not survive its device changing under it.
+  // The volume must be detached: a mounted file system does not survive its device changing under
+  // it.
   virtual Task<Result<VolumeInfo>> restore_snapshot(std::string volume, std::string snapshot) = 0;
 
   virtual Task<Result<PoolInfo>> add_pool(AddPool request) = 0;
   virtual Task<Result<std::vector<PoolInfo>>> list_pools() = 0;
   // By id or path.
   virtual Task<Result<PoolInfo>> inspect_pool(std::string pool) = 0;
-  // Grows the image of a directory pool (0: as far as the directory allows), or takes in a device's growth.
+  // Grows the image of a directory pool (0: as far as the directory allows), or takes in a device's
+  // growth.
   virtual Task<Result<PoolInfo>> expand_pool(std::string pool, uint64_t size_bytes) = 0;
 
   virtual Task<Result<std::vector<NodeInfo>>> list_nodes() = 0;

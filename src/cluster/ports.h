@@ -1,7 +1,7 @@
-// Ports: what the control plane drives on its own node. Implemented by the rooms below it (`store` and
-// `replicate` through node/replica_host, `block`, `mount`) and by simulated ones in tests, so that the
-// reconcilers run under the simulator. Loop thread only; every call is idempotent; an error leaves the
-// world as it was or in a state that the same call asked again mends.
+// Ports: what the control plane drives on its own node. Implemented by the rooms below it (`store`
+// and `replicate` through node/replica_host, `block`, `mount`) and by simulated ones in tests, so
+// that the reconcilers run under the simulator. Loop thread only; every call is idempotent; an
+// error leaves the world as it was or in a state that the same call asked again mends.
 #pragma once
 
 #include <cstdint>
@@ -36,7 +36,8 @@ struct ReplicaStats {
 class ReplicaHost {
  public:
   virtual ~ReplicaHost() = default;
-  // Makes a pool (file system, journal, pool.json) or opens the one of that id which is there already.
+  // Makes a pool (file system, journal, pool.json) or opens the one of that id which is there
+  // already.
   virtual Task<Result<PoolInfo>> make_pool(PoolId pool, AddPool request) = 0;
   // Opens a pool recorded earlier (attaches its image, mounts it, recovers). kNotFound, kLocked,
   // kWrongOwner, kNewerFormat, kCorruption … tell why not.
@@ -55,11 +56,12 @@ class ReplicaHost {
   virtual Task<Status> clone_replica(PoolId pool, ReplicaId from, SnapshotId snapshot,
                                      ReplicaSpec to) = 0;
 
-  // The volume's device, served under `epoch` (higher than any before; fences older ones). One at a time
-  // per volume; close before delete or restore.
+  // The volume's device, served under `epoch` (higher than any before; fences older ones). One at a
+  // time per volume; close before delete or restore.
   virtual Task<Result<std::shared_ptr<BlockDevice>>> open_volume(PoolId pool, ReplicaId replica,
                                                                  uint64_t epoch) = 0;
-  virtual Task<Status> close_volume(PoolId pool, ReplicaId replica) = 0;
+  virtual Task<Status> close_volume(PoolId pool,
+                                    ReplicaId replica) = 0;  // success if it is not open
 };
 
 struct ExportInfo {
@@ -74,8 +76,8 @@ class Exporter {
   virtual ~Exporter() = default;
   // Kinds that this kernel offers, best first; at least empty. Detected once at start.
   virtual std::vector<ExportKind> offered() const = 0;
-  // Makes the kernel device, or takes over the one that an earlier daemon left for this volume (I/O that
-  // waits in the kernel goes on). `device` stays in use until detach.
+  // Makes the kernel device, or takes over the one that an earlier daemon left for this volume (I/O
+  // that waits in the kernel goes on). `device` stays in use until detach.
   virtual Task<Result<ExportInfo>> attach(VolumeId volume, ExportKind kind,
                                           std::shared_ptr<BlockDevice> device) = 0;
   // kInUse while something has the device open or mounted.
@@ -84,7 +86,8 @@ class Exporter {
   virtual Task<Status> resized(VolumeId volume) = 0;
   // Exports of ours in this kernel that nobody serves yet (after a restart).
   virtual Task<Result<std::vector<ExportInfo>>> orphans() = 0;
-  // Stops serving without detaching: the kernel side is kept for the next daemon. Before a clean stop.
+  // Stops serving without detaching: the kernel side is kept for the next daemon. Before a clean
+  // stop.
   virtual Task<Status> park() = 0;
 };
 
@@ -96,12 +99,13 @@ struct FilesystemSpec {
   bool discard = true;
   std::vector<std::string> mount_options;  // "noatime", "commit=5"
   bool may_format = false;  // the volume has never been formatted (recorded by the control plane)
-  // The UUID that the file system carries, derived from the volume's id. mkfs stamps it, so that a crash
-  // between mkfs and its record is harmless: a device that may be formatted and carries this UUID is ours
-  // and is accepted as it is.
+  // The UUID that the file system carries, derived from the volume's id. mkfs stamps it, so that a
+  // crash between mkfs and its record is harmless: a device that may be formatted and carries this
+  // UUID is ours and is accepted as it is.
   std::string uuid;
-  // Of a clone or restored volume: the UUID that its blocks may still carry. Accepted like `uuid`; prepare()
-  // stamps `uuid` over it where two of one UUID must not be mounted on one machine (xfs, btrfs).
+  // Of a clone or restored volume: the UUID that its blocks may still carry. Accepted like `uuid`;
+  // prepare() stamps `uuid` over it where two of one UUID must not be mounted on one machine (xfs,
+  // btrfs).
   std::string inherited_uuid;
   std::string label;  // at most 12 bytes (the limit of xfs)
 };
@@ -110,16 +114,18 @@ struct FilesystemSpec {
 class Mounter {
  public:
   virtual ~Mounter() = default;
-  // Formats a device that carries nothing and may be formatted; accepts one that carries the file system of
-  // `uuid` or `inherited_uuid`; refuses one that carries something else (kNotEmpty), or nothing where
-  // may_format is false (kCorruption: it lost what it should carry). Checks (fsck) after an unclean end.
+  // may_format: formats a device that carries nothing, accepts one that carries the file system of
+  // `uuid` or `inherited_uuid`, refuses anything else (kNotEmpty). Otherwise the device carries a
+  // file system of type `fs` (kCorruption: it lost what it should carry; kNotEmpty: another type).
+  // Checks (fsck) after an unclean end. Never called while the device is mounted anywhere.
   virtual Task<Status> prepare(std::string device, FilesystemSpec spec) = 0;
   // Mounts at `path` (made, 0700 parents); success if that device is already mounted there.
   virtual Task<Status> mount(std::string device, std::string path, FilesystemSpec spec) = 0;
   virtual Task<Status> bind(std::string from, std::string to, bool read_only) = 0;
   // Success if nothing is mounted there. kInUse while files are open.
   virtual Task<Status> unmount(std::string path) = 0;
-  // Grows the file system to the size of its device, online.
+  // Grows the file system to the size of its device, online. kMissingFeature: it cannot be done while it is
+  // mounted here; prepare() does it before the next mount.
   virtual Task<Status> grow(std::string device, std::string path, spec::FsType fs) = 0;
   // Where the device is mounted now, in this mount namespace, per the kernel.
   virtual Task<Result<std::vector<std::string>>> mounts_of(std::string device) = 0;

@@ -1,6 +1,7 @@
 #include "mount/make_fs.h"
 
 #include <algorithm>
+#include <cstdlib>
 
 namespace hf::mount {
 namespace {
@@ -77,6 +78,15 @@ bool ext4_needs_check(std::string_view output) {
   if (state.find("with errors") != std::string_view::npos) return true;
   if (state.find("not clean") == std::string_view::npos) return false;
   return output.find("needs_recovery") == std::string_view::npos;
+}
+
+uint64_t ext4_size_bytes(std::string_view output) {
+  const auto number = [output](std::string_view key) -> uint64_t {
+    const size_t at = output.find(key);
+    if (at == std::string_view::npos) return 0;
+    return std::strtoull(std::string(output.substr(at + key.size(), 32)).c_str(), nullptr, 10);
+  };
+  return number("\nBlock count:") * number("\nBlock size:");
 }
 
 Status judge_e2fsck(const std::string& device, int exit_status, std::string_view output) {

@@ -43,6 +43,8 @@ std::vector<std::string> grow_argv(const std::string& device, const std::string&
 // From `dumpe2fs -h`: does the superblock say that a check is due (errors, or not clean without a journal to
 // replay)? A dirty journal alone is replayed by the mount.
 bool ext4_needs_check(std::string_view dumpe2fs_output);
+// The size in bytes that the superblock gives, 0 when it is not in the output.
+uint64_t ext4_size_bytes(std::string_view dumpe2fs_output);
 // e2fsck's exit status (e2fsck(8)): 0 to 3 mean mended.
 Status judge_e2fsck(const std::string& device, int exit_status, std::string_view output);
 

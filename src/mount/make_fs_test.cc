@@ -53,6 +53,12 @@ TEST(Ext4, ChecksOnlyWhenTheJournalDoesNotSuffice) {
   EXPECT_EQ(judge_e2fsck("/dev/x", 4, "UNEXPECTED INCONSISTENCY").code(), ErrorCode::kCorruption);
 }
 
+TEST(Ext4, ReadsTheSizeOfTheSuperblock) {
+  EXPECT_EQ(ext4_size_bytes("Inode count: 65536\nBlock count:              262144\nBlock size:               4096\n"),
+            262144ull * 4096);
+  EXPECT_EQ(ext4_size_bytes("dumpe2fs: Bad magic number"), 0u);
+}
+
 TEST(MountOptions, AllowsTheKnownAndNamesTheRest) {
   FilesystemSpec spec = ext4(false);
   EXPECT_EQ(*mount_options(spec), "discard,errors=remount-ro");

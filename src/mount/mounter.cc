@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdlib>
 #include <filesystem>
 
 #include "base/log.h"
@@ -151,12 +152,32 @@ Task<Status> Mounter::check_ext4(std::string device) {
   std::vector<std::string> look = {"dumpe2fs", "-h", device};
   Result<CommandResult> head = co_await world_.process.run(std::move(look), kMountLimit);
   HF_CO_TRY(head);
-  if (!ext4_needs_check(head->output)) co_return Status();
-  HF_LOG(kWarn, "mount", "fsck device={} reason=unclean", device);
-  std::vector<std::string> argv = {"e2fsck", "-p", device};
-  Result<CommandResult> checked = co_await world_.process.run(std::move(argv), kCheckLimit);
+  if (ext4_needs_check(head->output)) {
+    HF_LOG(kWarn, "mount", "fsck device={} reason=unclean", device);
+    std::vector<std::string> argv = {"e2fsck", "-p", device};
+    Result<CommandResult> checked = co_await world_.process.run(std::move(argv), kCheckLimit);
+    HF_CO_TRY(checked);
+    Status sound = judge_e2fsck(device, checked->exit_status, checked->output);
+    HF_CO_TRY(sound);
+  }
+  co_return co_await grow_unmounted_ext4(device, ext4_size_bytes(head->output));
+}
+
+Task<Status> Mounter::grow_unmounted_ext4(std::string device, uint64_t fs_bytes) {
+  std::vector<std::string> ask = {"blockdev", "--getsize64", device};
+  Result<CommandResult> size = co_await world_.process.run(std::move(ask), kMountLimit);
+  HF_CO_TRY(size);
+  const uint64_t device_bytes = std::strtoull(size->output.c_str(), nullptr, 10);
+  // mkfs leaves less than a block group's worth unused at the end.
+  if (size->exit_status != 0 || fs_bytes == 0 || device_bytes < fs_bytes + kMiB) co_return Status();
+  HF_LOG(kInfo, "mount", "grow_before_mount device={} from_bytes={} to_bytes={}", device, fs_bytes, device_bytes);
+  std::vector<std::string> check = {"e2fsck", "-f", "-p", device};
+  Result<CommandResult> checked = co_await world_.process.run(std::move(check), kCheckLimit);
   HF_CO_TRY(checked);
-  co_return judge_e2fsck(device, checked->exit_status, checked->output);
+  Status sound = judge_e2fsck(device, checked->exit_status, checked->output);
+  HF_CO_TRY(sound);
+  std::vector<std::string> grow = {"resize2fs", device};
+  co_return co_await must_run(std::move(grow), kCheckLimit);
 }
 
 Task<Status> Mounter::prepare(std::string device, FilesystemSpec spec) {
@@ -243,7 +264,17 @@ Task<Status> Mounter::unmount(std::string path) {
 Task<Status> Mounter::grow(std::string device, std::string path, spec::FsType fs) {
   std::vector<std::string> argv = grow_argv(device, path, fs);
   if (argv.empty()) co_return Status();
-  co_return co_await must_run(std::move(argv), kMkfsLimit);
+  Result<CommandResult> ran = co_await world_.process.run(std::move(argv), kMkfsLimit);
+  HF_CO_TRY(ran);
+  if (ran->exit_status == 0) co_return Status();
+  if (ran->output.find("Permission denied to resize filesystem") != std::string::npos) {
+    co_return make_error(ErrorCode::kMissingFeature,
+                         "growing a mounted ext4 needs CAP_SYS_RESOURCE, which this daemon does not have; "
+                         "{} grows at its next mount",
+                         device);
+  }
+  co_return make_error(ErrorCode::kIo, "growing the file system on {} failed with {}: {}", device,
+                       ran->exit_status, ran->output.substr(0, 500));
 }
 
 Task<Result<std::vector<std::string>>> Mounter::mounts_of(std::string device) {

@@ -30,7 +30,9 @@ class Mounter {
  private:
   // Runs a helper; another exit than zero is kIo with its last words.
   Task<Status> must_run(std::vector<std::string> argv, Duration limit);
+  // Checks when the superblock asks for it, and grows what the device outgrew.
   Task<Status> check_ext4(std::string device);
+  Task<Status> grow_unmounted_ext4(std::string device, uint64_t fs_bytes);
   Task<Result<std::vector<MountEntry>>> mounts();
 
   World world_;

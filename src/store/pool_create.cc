@@ -111,6 +111,12 @@ Task<Result<PoolFile>> read_pool_identity(FileSystem& fs, const PoolConfig& conf
                          identity->pool.to_string(), config.journal_dir, identity->node.to_string(),
                          config.node.to_string());
   }
+  if (!config.pool.is_nil() && config.pool != identity->pool) {
+    co_return make_error(ErrorCode::kWrongOwner,
+                         "{} holds pool {}, not pool {}: it is a pool already; give another place, or remove "
+                         "what is left of that pool",
+                         config.journal_dir, identity->pool.to_string(), config.pool.to_string());
+  }
   co_return *identity;
 }
 
@@ -127,7 +133,7 @@ Task<Result<std::unique_ptr<Pool>>> Pool::create(World world, PoolConfig config)
   Status synced = co_await fs.sync_dir(config.data_dir);
   HF_CO_TRY(synced);
   PoolFile identity;
-  identity.pool = new_id<PoolId>(world.random);
+  identity.pool = config.pool.is_nil() ? new_id<PoolId>(world.random) : config.pool;
   identity.cluster = config.cluster;
   identity.node = config.node;
   JournalCheckpoint first;

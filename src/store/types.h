@@ -31,6 +31,7 @@ struct PoolConfig {
   std::string data_dir;     // XFS with reflink; holds volumes/
   ClusterId cluster;        // nil when opening: any
   NodeId node;              // nil when opening: any
+  PoolId pool;              // nil when opening: any; when creating: a random one
 
   // Of create() only; afterwards pool.json and the journal say.
   uint64_t journal_bytes = kDefaultJournalBytes;

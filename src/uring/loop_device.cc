@@ -21,9 +21,13 @@ namespace {
 // Others take free numbers at the same time; each lost race is one round.
 constexpr int kRounds = 64;
 
-std::string path_of(int number) { return "/dev/loop" + std::to_string(number); }
+std::string path_of(int number) {
+  return "/dev/loop" + std::to_string(number);
+}
 
-OwnedFd open_fd(const std::string& path, int flags) { return OwnedFd(::open(path.c_str(), flags | O_CLOEXEC)); }
+OwnedFd open_fd(const std::string& path, int flags) {
+  return OwnedFd(::open(path.c_str(), flags | O_CLOEXEC));
+}
 
 bool has_tag(int fd, std::string_view prefix, std::string* tag) {
   loop_info64 info{};
@@ -41,12 +45,14 @@ bool is_attached(int number) {
 }
 
 Error no_loop_devices() {
-  return make_error(ErrorCode::kLimitExceeded,
-                    "all loop devices of this machine are used up: detach volumes or other loop devices "
-                    "(losetup -a shows them), or raise the kernel's limit (loop.max_loop)");
+  return make_error(
+      ErrorCode::kLimitExceeded,
+      "all loop devices of this machine are used up: detach volumes or other loop devices "
+      "(losetup -a shows them), or raise the kernel's limit (loop.max_loop)");
 }
 
-// Opens a device of ours. kNotFound when there is none of that number, kWrongOwner when it is another's.
+// Opens a device of ours. kNotFound when there is none of that number, kWrongOwner when it is
+// another's.
 Result<OwnedFd> open_ours(int number, std::string_view tag, int flags) {
   OwnedFd fd = open_fd(path_of(number), O_RDWR | flags);
   if (!fd.valid()) {
@@ -54,10 +60,11 @@ Result<OwnedFd> open_ours(int number, std::string_view tag, int flags) {
       return make_error(ErrorCode::kNotFound, "{} does not exist", path_of(number));
     }
     if (errno == EBUSY) {
-      return make_error(ErrorCode::kInUse,
-                        "{} is still in use: it is mounted somewhere (perhaps in a container) or claimed "
-                        "by another device; unmount it first",
-                        path_of(number));
+      return make_error(
+          ErrorCode::kInUse,
+          "{} is still in use: it is mounted somewhere (perhaps in a container) or claimed "
+          "by another device; unmount it first",
+          path_of(number));
     }
     return Error::from_errno(errno, "open " + path_of(number));
   }
@@ -66,8 +73,8 @@ Result<OwnedFd> open_ours(int number, std::string_view tag, int flags) {
     return make_error(ErrorCode::kNotFound, "{} is not attached", path_of(number));
   }
   if (found != tag) {
-    return make_error(ErrorCode::kWrongOwner, "{} belongs to \"{}\", not to \"{}\"", path_of(number), found,
-                      tag);
+    return make_error(ErrorCode::kWrongOwner, "{} belongs to \"{}\", not to \"{}\"",
+                      path_of(number), found, tag);
   }
   return fd;
 }
@@ -78,7 +85,8 @@ Result<LoopInfo> try_attach(int backing, int number, std::string_view tag) {
   if (!fd.valid()) {
     if (errno == ENOENT) {
       return make_error(ErrorCode::kMissingFeature,
-                        "{} is free but has no node: mount devtmpfs on /dev, or make the node", path_of(number));
+                        "{} is free but has no node: mount devtmpfs on /dev, or make the node",
+                        path_of(number));
     }
     return Error::from_errno(errno, "open " + path_of(number));
   }
@@ -90,19 +98,21 @@ Result<LoopInfo> try_attach(int backing, int number, std::string_view tag) {
   if (ioctl(fd.get(), LOOP_CONFIGURE, &config) != 0) {
     if (errno == EBUSY) return make_error(ErrorCode::kConflict, "{} was taken", path_of(number));
     if (errno == EINVAL || errno == ENOTTY) {
-      return make_error(ErrorCode::kMissingFeature,
-                        "the kernel refuses a loop device with direct I/O and 4 KiB blocks on {} ({}): "
-                        "Linux 5.8 or newer is needed",
-                        path_of(number), strerror(errno));
+      return make_error(
+          ErrorCode::kMissingFeature,
+          "the kernel refuses a loop device with direct I/O and 4 KiB blocks on {} ({}): "
+          "Linux 5.8 or newer is needed",
+          path_of(number), strerror(errno));
     }
     return Error::from_errno(errno, "configure " + path_of(number));
   }
-  // The kernel falls back to buffered I/O in silence where the backing file cannot do better; then what
-  // we acknowledge and what lies in its page cache would differ.
+  // The kernel falls back to buffered I/O in silence where the backing file cannot do better; then
+  // what we acknowledge and what lies in its page cache would differ.
   loop_info64 info{};
   if (ioctl(fd.get(), LOOP_GET_STATUS64, &info) != 0 || (info.lo_flags & LO_FLAGS_DIRECT_IO) == 0) {
     ioctl(fd.get(), LOOP_CLR_FD, 0);
-    return make_error(ErrorCode::kMissingFeature, "{} cannot do direct I/O on its backing file", path_of(number));
+    return make_error(ErrorCode::kMissingFeature, "{} cannot do direct I/O on its backing file",
+                      path_of(number));
   }
   LoopInfo made;
   made.number = number;
@@ -120,15 +130,17 @@ Result<LoopInfo> attach(const std::string& backing_path, std::string_view tag) {
   if (!backing.valid()) return Error::from_errno(errno, "open " + backing_path);
   const OwnedFd control = open_fd("/dev/loop-control", O_RDWR);
   if (!control.valid()) {
-    return make_error(ErrorCode::kMissingFeature,
-                      "/dev/loop-control cannot be opened ({}): load the kernel's loop module (modprobe "
-                      "loop) and run as root",
-                      strerror(errno));
+    return make_error(
+        ErrorCode::kMissingFeature,
+        "/dev/loop-control cannot be opened ({}): load the kernel's loop module (modprobe "
+        "loop) and run as root",
+        strerror(errno));
   }
   for (int round = 0; round < kRounds; ++round) {
     const int number = ioctl(control.get(), LOOP_CTL_GET_FREE);
     if (number < 0) {
-      if (errno == ENOSPC || errno == ENODEV || errno == ENOMEM || errno == EEXIST) return no_loop_devices();
+      if (errno == ENOSPC || errno == ENODEV || errno == ENOMEM || errno == EEXIST)
+        return no_loop_devices();
       return Error::from_errno(errno, "ask /dev/loop-control for a free loop device");
     }
     Result<LoopInfo> made = try_attach(backing.get(), number, tag);
@@ -167,12 +179,14 @@ Status detach(int number, std::string_view tag) {
       return Error::from_errno(errno, "detach " + path_of(number));
     }
   }
-  // The kernel lets go with the last close; somebody (udev, blkid) may be looking at it for a moment.
+  // The kernel lets go with the last close; somebody (udev, blkid) may be looking at it for a
+  // moment.
   for (int wait = 0; wait < 500; ++wait) {
     if (!is_attached(number)) return Status();
     usleep(10'000);
   }
-  return make_error(ErrorCode::kInUse, "{} is still open in another process; it goes when that closes it",
+  return make_error(ErrorCode::kInUse,
+                    "{} is still open in another process; it goes when that closes it",
                     path_of(number));
 }
 

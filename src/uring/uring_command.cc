@@ -33,7 +33,7 @@ struct CommandRing::Call {
 };
 
 Result<std::unique_ptr<CommandRing>> CommandRing::create(UringLoop& loop) {
-  std::unique_ptr<CommandRing> self(new CommandRing(loop));
+  std::unique_ptr<CommandRing> self(new CommandRing());
   auto ring = std::make_unique<io_uring>();
   io_uring_params params{};
   params.flags = IORING_SETUP_SQE128;
@@ -48,7 +48,7 @@ Result<std::unique_ptr<CommandRing>> CommandRing::create(UringLoop& loop) {
   return self;
 }
 
-CommandRing::CommandRing(UringLoop& loop) : loop_(loop) {}
+CommandRing::CommandRing() = default;
 
 CommandRing::~CommandRing() {
   HF_ASSERT(in_flight_ == 0, "destroyed with {} commands in flight", in_flight_);

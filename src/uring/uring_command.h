@@ -41,10 +41,9 @@ class CommandRing {
 
  private:
   struct Call;
-  explicit CommandRing(UringLoop& loop);
+  CommandRing();
   void reap();
 
-  UringLoop& loop_;
   std::unique_ptr<io_uring> ring_;
   std::unique_ptr<FdWatch> watch_;
   uint32_t in_flight_ = 0;

@@ -89,6 +89,33 @@ TEST(UringLoop, PostsOfManyThreadsAllRunEachThreadsInItsOrder) {
   EXPECT_EQ(total, kThreads * kPosts);
 }
 
+// Hops between two loops by post; what it touches is handed over with each hop, without locks.
+struct PingPong {
+  UringLoop& a;
+  UringLoop& b;
+  int hops = 0;
+  void hop() {
+    UringLoop& here = hops % 2 == 0 ? a : b;
+    EXPECT_EQ(Loop::current_or_null(), &here);
+    if (++hops == 5000) {
+      a.stop();
+      b.stop();
+      return;
+    }
+    (&here == &a ? b : a).post([this] { hop(); });
+  }
+};
+
+TEST(UringLoop, TwoLoopsOnTwoThreadsPostToEachOther) {
+  const std::unique_ptr<UringLoop> a = make_loop(), b = make_loop();
+  PingPong game{*a, *b};
+  a->post([&game] { game.hop(); });
+  std::thread other([&] { b->run(); });
+  a->run();
+  other.join();
+  EXPECT_EQ(game.hops, 5000);
+}
+
 TEST(UringLoop, StopFromAnotherThreadEndsASleepingLoopAndPostsAreDroppedAfter) {
   const std::unique_ptr<UringLoop> loop = make_loop();
   std::thread stopper([&] {

@@ -8,7 +8,7 @@ import unittest
 sys.path[:0] = [os.path.dirname(os.path.abspath(__file__)), os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
 
 import pyunit  # noqa: E402
-from harness import DockerEngine, Host, SystemTest, run, wait_until  # noqa: E402
+from harness import SystemTest, run, wait_until  # noqa: E402
 from harness.base import need_psycopg2  # noqa: E402
 from harness.leaks import Leaks, loops_of, mounts_below  # noqa: E402
 from pg_ledger import TABLE, Ledger, pgbench_faults  # noqa: E402
@@ -17,11 +17,8 @@ from pg_ledger import TABLE, Ledger, pgbench_faults  # noqa: E402
 class Engine(SystemTest):
     def setUp(self):
         super().setUp()
-        self.host = Host(self.path("a"), self.environment)
-        self.addCleanup(self.host.stop)
-        self.engine = DockerEngine(self.host)
-        self.addCleanup(self.engine.stop)
-        self.engine.start()
+        self.host = self.make_host()
+        self.engine = self.start_engine(self.host)
 
     def test_busybox_in_a_container(self):
         self.engine.ensure_image("bb")
@@ -107,13 +104,7 @@ class Engine(SystemTest):
 
 class TwoHosts(SystemTest):
     def test_engines_do_not_meet(self):
-        engines = []
-        for name in ("a", "b"):
-            host = Host(self.path(name), self.environment)
-            self.addCleanup(host.stop)
-            engine = DockerEngine(host)
-            self.addCleanup(engine.stop)
-            engines.append(engine.start())
+        engines = [self.start_engine(self.make_host(name)) for name in ("a", "b")]
         engines[0].ensure_image("bb")
         engines[0].docker("volume", "create", "only-a")
         self.assertIn("only-a", engines[0].docker("volume", "ls", "-q").stdout)
@@ -130,6 +121,16 @@ class LeakCheck(SystemTest):
     def test_process(self):
         child = subprocess.Popen(["sleep", "1000"], env=self.environment)
         self.assertEqual(self.found(), [f"process {child.pid}: sleep 1000"])
+        self.assertEqual(child.wait(), -9)
+
+    def test_process_without_the_mark_in_the_namespace_of_a_host(self):
+        host = self.make_host()
+        child = subprocess.Popen(host.enter(["env", "-i", "/bin/sleep", "1000"]))
+        wait_until("the child to be in the host", lambda: os.readlink(f"/proc/{child.pid}/ns/mnt")
+                   == os.readlink(f"/proc/{host.pid}/ns/mnt"))
+        host.stop()
+        leaks = self.leaks
+        self.assertIn(f"process {child.pid}: /bin/sleep 1000", leaks.end())
         self.assertEqual(child.wait(), -9)
 
     def test_mount(self):

@@ -20,7 +20,7 @@ print_help() {
     [ -n "$line" ] && verb_offered "$script" || continue
     local arguments="${line%% -- *}"
     [[ "$line" == "-- "* ]] && arguments=
-    printf '  %-34s %s\n' "$(basename "$script" .sh) $arguments" "${line#*-- }"
+    printf '  %-38s %s\n' "$(basename "$script" .sh) $arguments" "${line#*-- }"
   done
 }
 

@@ -1,4 +1,4 @@
-# verb: [--asan|--tsan] [room[:name]…] -- builds and runs all tests, or those of a room, by name
+# verb: [--asan|--tsan] [room[:name] …] -- builds and runs all tests, or those of a room, by name
 #
 #   ./dev test                   everything: unit, system (root, a real Docker engine) and emulated-machine tests
 #   ./dev test base              the tests of src/base

@@ -12,7 +12,7 @@ BANNED = [
     ("banned-format", re.compile(r"\bv?sprintf\s*\("), "fmt::format, or snprintf with its size"),
     ("banned-copy", re.compile(r"\b(?:strcpy|strcat|gets|strtok)\s*\("), "std::string or std::span"),
     ("banned-system", re.compile(_NOT_MEMBER + r"(?:std::|::)?(?:system|popen)\s*\("), "the Process seam: no shell"),
-    ("banned-rand", re.compile(_NOT_MEMBER + r"(?:std::|::)?(?:s?rand|random|drand48|rand_r)\s*\(|\bstd::(?:random_device|mt19937)"),
+    ("banned-rand", re.compile(_NOT_MEMBER + r"(?:std::|::)?(?:s?rand|random|drand48|rand_r)\s*\(\s*\)|\bsrand\s*\(|\bstd::(?:random_device|mt19937)"),
      "the Random seam, or base/prng.h with a seed"),
     ("banned-thread", re.compile(r"\bstd::j?thread\b(?!::)|\bpthread_create\s*\(|\bstd::async\b"),
      "tasks on a loop, or runtime's pool for blocking calls"),
@@ -30,9 +30,10 @@ EXCEPTIONS = [
     ("banned-thread", r"src/(runtime|uring|node|api)/", "these own the threads: loops, the pool, gRPC and HTTP"),
     ("banned-clock", r"src/uring/", "the real Clock"),
     ("banned-clock", r"src/base/log", "time stamps of log lines, never a decision"),
+    ("banned-clock", r"src/(api|cli)/", "gRPC's deadlines are given in it"),
     ("banned-sleep", r"src/uring/", "the real world"),
     ("banned-rand", r"src/uring/", "the real Random"),
-    ("banned-async-exit", r"src/(cli|node)/.*main\.cc$", "the end of main"),
+    ("banned-async-exit", r"src/(cli|node)/.*main\.cc$|src/sim/seed_runner\.cc$", "wrong use of a program's flags"),
 ]
 TEST_EXCEPTIONS = {
     "banned-thread": "a test may be the other side of a socket",

@@ -1,6 +1,9 @@
 #include "block/fuse/fuse_driver.h"
 
+#include <sys/utsname.h>
+
 #include <algorithm>
+#include <cstdio>
 #include <cstring>
 
 #include "base/crc32c.h"
@@ -13,6 +16,14 @@ namespace hf::fuse {
 namespace {
 
 constexpr Duration kProgramTimeout = 30s;
+
+// For the offer only, which comes before the first connection; a connection's own INIT has the say.
+bool kernel_can_resend() {
+  utsname name{};
+  int major = 0, minor = 0;
+  if (uname(&name) != 0 || sscanf(name.release, "%d.%d", &major, &minor) != 2) return false;
+  return major > 6 || (major == 6 && minor >= 9);
+}
 
 }  // namespace
 
@@ -109,8 +120,15 @@ Task<Offer> FuseDriver::start() {
   } else {
     std::function<Status()> ping = [client = holder_] { return client->ping(); };
     Status answers = co_await in_pool<Status>(std::move(ping));
-    offer.survives_restart = answers.ok();
+    const bool can_resend = kernel_can_resend();
+    offer.survives_restart = answers.ok() && can_resend;
     if (!answers.ok()) offer.why_not = answers.error().message();
+    if (!can_resend) {
+      offer.why_not =
+          "this kernel cannot send FUSE requests again (Linux 6.9 can): volumes get I/O errors "
+          "when "
+          "the daemon stops";
+    }
   }
   Status cleared = co_await clear_leftovers();
   if (!cleared.ok()) {

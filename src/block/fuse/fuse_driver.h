@@ -30,11 +30,11 @@
 #include "block/driver.h"
 #include "block/fuse/fuse_session.h"
 #include "block/kernel_io.h"
-#include "uring/loop_device.h"
 #include "holder/client.h"
 #include "runtime/process.h"
 #include "runtime/sync.h"
 #include "runtime/world.h"
+#include "uring/loop_device.h"
 #include "uring/owned_fd.h"
 
 namespace hf::fuse {

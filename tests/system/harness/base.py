@@ -71,8 +71,8 @@ def need_psycopg2():
 
 def need_binary(name):
     """Path of a program of ours in the build folder."""
-    for path in (os.path.join(BUILD, "src", {"holdfastd": "node", "holdfast": "cli"}.get(name, name), name),
-                 os.path.join(BUILD, "bin", name)):
+    room = {"holdfastd": "node", "holdfast-pool": "node", "holdfast": "cli", "holdfast-holder": "holder"}[name]
+    for path in (os.path.join(BUILD, "bin", name), os.path.join(BUILD, "src", room, name)):
         if os.access(path, os.X_OK):
             return path
     raise Skip(f"{name} is not built yet")

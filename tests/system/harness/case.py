@@ -6,6 +6,8 @@ import unittest
 import uuid
 
 from harness.base import Failed, need_root
+from harness.docker import DockerEngine
+from harness.host import Host
 from harness.leaks import Leaks
 
 # Not below /tmp: that may be a tmpfs, without direct I/O. Short: a Unix socket's path has 107 characters at most.
@@ -37,6 +39,20 @@ class SystemTest(unittest.TestCase):
         shutil.rmtree(self.scratch, ignore_errors=True)
         if left:
             raise Failed("left behind: " + "; ".join(left))
+
+    def make_host(self, name="host"):
+        host = Host(self.path(name), self.environment)
+        self.addCleanup(host.stop)
+        self.leaks.watch_namespace(host.pid)
+        return host
+
+    def start_engine(self, host, *images, **more):
+        engine = DockerEngine(host, **more)
+        self.addCleanup(engine.stop)
+        engine.start()
+        for image in images:
+            engine.ensure_image(image)
+        return engine
 
     def path(self, *parts):
         return os.path.join(self.scratch, *parts)

@@ -52,8 +52,11 @@ class DockerEngine:
 
     def docker(self, *arguments, **more):
         """Runs `docker …` against this engine; returns CompletedProcess. check=False to look at a refusal."""
-        return self.host.run([self._client, "--config", os.path.join(self.folder, "client"), "-H", "unix://" + self.socket,
-                              *arguments], **more)
+        return self.host.run(self.command(*arguments), **more)
+
+    def command(self, *arguments):
+        """The command line of `docker …`, to be run in the host."""
+        return [self._client, "--config", os.path.join(self.folder, "client"), "-H", "unix://" + self.socket, *arguments]
 
     def ensure_image(self, name):
         """Imports the image of harness/images.py unless this engine has it."""
@@ -86,12 +89,13 @@ class DockerEngine:
     def stop(self):
         if self._process is None:
             return
-        if self._process.poll() is None:
-            names = self.docker("ps", "-aq", check=False).stdout.split()
-            if names:
-                self.docker("rm", "-f", *names, check=False)
-            if not end_process(self._process, seconds=30):
-                raise Failed(f"dockerd did not end on SIGTERM:\n{self.logs()}")
+        if self._process.poll() is not None:
+            self.start()  # a test killed it: its containers must end in order
+        names = self.docker("ps", "-aq", check=False).stdout.split()
+        if names:
+            self.docker("rm", "-f", *names, check=False)
+        if not end_process(self._process, seconds=30):
+            raise Failed(f"dockerd did not end on SIGTERM:\n{self.logs()}")
         self._process = None
         self._remove_cgroups()
         run(["rm", "-rf", "--one-file-system", self.folder], check=False)

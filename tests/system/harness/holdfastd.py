@@ -2,26 +2,45 @@
 import json
 import os
 import signal
+import socket
+import time
+import urllib.error
+import urllib.request
 
-from harness.base import Failed, need_binary, need_device, wait_until
+from harness.base import Failed, alive, need_binary, need_device, wait_until
 from harness.host import end_process, tail, wait_for_socket
 
 
-class Holdfastd:
-    """One holdfastd. stop() ends it in order, kill9() as a crash; start() after either is a restart on the same state."""
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
-    def __init__(self, host):
+
+class Holdfastd:
+    """One holdfastd. stop() ends it in order, kill9() as a crash; start() after either is a restart on the same state.
+
+    config: further lines of the configuration file, such as 'export = "nbd"'.
+    """
+
+    def __init__(self, host, config=()):
         self.host = host
         need_device("/dev/fuse", "FUSE; modprobe fuse")
         need_device("/dev/loop-control", "loop devices; modprobe loop")
         self.program = need_binary("holdfastd")
         self.client = need_binary("holdfast")
-        self.folder = host.path("holdfast")
+        self.state_dir = host.path("state")
+        self.run_dir = host.path("run", "holdfast")  # in the host: /run/holdfast
+        self.pool_dir = host.path("pool")
         self.log = host.path("holdfastd.log")
-        self.pool_folder = host.path("pool")
+        self.config_file = host.path("holdfastd.toml")
+        self.http_port = free_port()
         self._process = None
-        for folder in (self.folder, self.pool_folder):
+        for folder in (self.state_dir, self.pool_dir):
             os.makedirs(folder, exist_ok=True)
+        with open(self.config_file, "w", encoding="utf-8") as stream:
+            stream.write(f'state_dir = "{self.state_dir}"\nhttp_port = {self.http_port}\nnode_name = "{os.path.basename(host.folder)}"\n'
+                         f'holder_program = "{need_binary("holdfast-holder")}"\n' + "".join(line + "\n" for line in config))
 
     @property
     def pid(self):
@@ -31,47 +50,101 @@ class Holdfastd:
     def running(self):
         return self._process is not None and self._process.poll() is None
 
-    def command(self):
-        return [self.program, "--state-dir", self.folder]
+    def spawn(self):
+        """Starts the process without waiting for it to serve."""
+        self._process = self.host.start([self.program, "--config", self.config_file], self.log)
+        return self._process
 
-    def start(self, seconds=30):
-        self._process = self.host.start(self.command(), self.log)
+    def start(self, seconds=60):
+        self.spawn()
         self.wait_ready(seconds)
         return self
 
-    def wait_ready(self, seconds=30):
+    def wait_ready(self, seconds=60):
+        wait_for_socket(os.path.join(self.run_dir, "api.sock"), self._process, self.log, seconds)
         wait_for_socket(self.host.path("run", "docker", "plugins", "holdfast.sock"), self._process, self.log, seconds)
+
+    def add_pool(self, size="4G"):
+        return self.holdfast("pool", "add", self.pool_dir, "--size", size, timeout=120)
 
     def holdfast(self, *arguments, **more):
         """Runs `holdfast …` against this daemon."""
         return self.host.run([self.client, *arguments], **more)
 
-    def holdfast_json(self, *arguments, **more):
+    def json(self, *arguments, **more):
         done = self.holdfast(*arguments, "--json", **more)
         try:
             return json.loads(done.stdout)
         except json.JSONDecodeError as error:
             raise Failed(f"holdfast {' '.join(arguments)} --json answered no JSON: {done.stdout!r}") from error
 
+    def volumes(self):
+        return {volume["name"]: volume for volume in self.json("volume", "list")["volumes"]}
+
+    def attached(self, name):
+        return self.json("volume", "inspect", name)["state"] == "attached"
+
+    def http(self, path):
+        """(status, body) of a GET on the daemon's HTTP port."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{path}", timeout=10) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
     def kill9(self):
+        """Kills it; returns when the kernel is done with it (a thread in the kernel can hold a dying process)."""
         self._process.send_signal(signal.SIGKILL)
+        pid = self._process.pid
+        wait_until(f"holdfastd {pid} to be gone after SIGKILL", lambda: not alive(pid), seconds=30)
         self._process.wait()
 
-    def restart(self, seconds=30):
+    def restart(self, seconds=60):
         """SIGTERM, then a new process; volumes stay mounted."""
-        if not end_process(self._process, seconds=seconds):
-            raise Failed(f"holdfastd did not end on SIGTERM within {seconds} s:\n{self.logs()}")
+        self.stop(seconds)
         return self.start(seconds)
 
-    def stop(self, seconds=30):
+    def stop(self, seconds=60):
         if self.running and not end_process(self._process, seconds=seconds):
             raise Failed(f"holdfastd did not end on SIGTERM within {seconds} s:\n{self.logs()}")
+        if self._process is not None and self._process.returncode not in (0, -signal.SIGKILL):
+            raise Failed(f"holdfastd ended with {self._process.returncode}:\n{self.logs()}")
+
+    def dispose(self):
+        """For addCleanup: takes all volumes down through the product itself, ends the daemon, then the holder."""
+        if not self.running:
+            self.start()
+        for name, volume in self.volumes().items():
+            for mount in (volume.get("attachment") or {}).get("mounts", []):
+                self.holdfast("volume", "unmount", name, mount["path"], check=False)
+            if self.json("volume", "inspect", name)["state"] == "attached":
+                self.holdfast("volume", "detach", name)
+        self.stop()
+        self.end_holder()
+
+    def holder_pid(self):
+        for entry in os.listdir("/proc"):
+            if entry.isdigit():
+                try:
+                    inside = os.readlink(f"/proc/{entry}/ns/mnt") == os.readlink(f"/proc/{self.host.pid}/ns/mnt")
+                    with open(f"/proc/{entry}/comm", encoding="utf-8") as stream:
+                        name = stream.read().strip()
+                except OSError:
+                    continue
+                if inside and name == "holdfast-holder"[:15]:
+                    return int(entry)
+        return None
+
+    def end_holder(self, seconds=10):
+        pid = self.holder_pid()
+        if pid is None:
+            return
+        os.kill(pid, signal.SIGTERM)
+        end = time.monotonic() + seconds
+        while alive(pid):
+            if time.monotonic() > end:
+                raise Failed("the holder still holds something although every volume was detached")
+            time.sleep(0.05)
 
     def logs(self, lines=60):
         return tail(self.log, lines)
-
-    def wait_log(self, text, seconds=30):
-        def seen():
-            with open(self.log, encoding="utf-8", errors="replace") as stream:
-                return text in stream.read()
-        wait_until(f"{text!r} in holdfastd's log", seen, seconds=seconds)

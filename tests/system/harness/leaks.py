@@ -65,10 +65,25 @@ class Leaks:
     def __init__(self, scratch, test_id):
         self.scratch = os.path.realpath(scratch)
         self.marks = [test_id.encode(), self.scratch.encode()]
+        self._namespaces = set()
         self._connections = set()
 
+    def watch_namespace(self, pid):
+        """Every process in this process' mount namespace belongs to the test, whatever its environment."""
+        self._namespaces.add(os.readlink(f"/proc/{pid}/ns/mnt"))
+
+    def _processes(self):
+        found = processes_with(self.marks)
+        for entry in os.listdir("/proc") if self._namespaces else ():
+            try:
+                if entry.isdigit() and os.readlink(f"/proc/{entry}/ns/mnt") in self._namespaces:
+                    found.setdefault(int(entry), _read(f"/proc/{entry}/cmdline").replace("\0", " ").strip())
+            except OSError:
+                continue
+        return found
+
     def note(self):
-        self._connections |= fuse_connections(processes_with(self.marks))
+        self._connections |= fuse_connections(self._processes())
 
     def end(self):
         left = []
@@ -94,7 +109,7 @@ class Leaks:
 
     def _end_processes(self):
         deadline = time.monotonic() + 2
-        while (left := processes_with(self.marks)) and time.monotonic() < deadline:
+        while (left := self._processes()) and time.monotonic() < deadline:
             time.sleep(0.05)  # on their way out
         for pid in left:
             try:
@@ -102,6 +117,6 @@ class Leaks:
             except ProcessLookupError:
                 pass
         deadline = time.monotonic() + 10
-        while processes_with(self.marks) and time.monotonic() < deadline:
+        while self._processes() and time.monotonic() < deadline:
             time.sleep(0.05)
         return left

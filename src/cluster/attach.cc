@@ -1,0 +1,171 @@
+#include <algorithm>
+
+#include "base/log.h"
+#include "cluster/plane.h"
+#include "runtime/fault_point.h"
+
+namespace hf::cluster {
+namespace {
+
+std::string_view shown(ExportKind kind) {
+  switch (kind) {
+    case ExportKind::kNone:
+      return "none";
+    case ExportKind::kUblk:
+      return "ublk";
+    case ExportKind::kNbd:
+      return "nbd";
+    case ExportKind::kFuseLoop:
+      return "fuse";
+  }
+  HF_UNREACHABLE("kind {}", static_cast<int>(kind));
+}
+
+}  // namespace
+
+Task<Result<VolumeInfo>> Plane::attach(const AttachVolume& request) {
+  Result<std::string> name = co_await name_of(request.name);
+  HF_CO_TRY(name);
+  Result<Section> section = co_await enter(name.value());
+  HF_CO_TRY(section);
+  Result<View> view = co_await load_settled(name.value());
+  HF_CO_TRY(view);
+  Status served = co_await serve(view.value(), request.kind);
+  HF_CO_TRY(served);
+  if (!view->attachment->record.pinned) {
+    view->attachment->record.pinned = true;
+    Status recorded = co_await put(*view->attachment);
+    HF_CO_TRY(recorded);
+  }
+  co_return co_await info(view.value());
+}
+
+// The device is in this kernel and served by this process afterwards. Fresh, or taken over from an
+// earlier incarnation: the same path, under a new epoch each time. Refused or failed when fresh:
+// taken back.
+Task<Status> Plane::serve(View& view, ExportKind kind) {
+  VolumeRecord& record = view.volume.record;
+  if (view.attachment && view.attachment->record.node != options_.node) {
+    co_return make_error(ErrorCode::kInUse, "volume {} is attached on node {}", record.name,
+                         view.attachment->record.node.to_string());
+  }
+  const bool in_kernel = served_.contains(record.id);
+  if (view.attachment && view.attachment->record.attached && in_kernel) {
+    if (kind != ExportKind::kNone && kind != view.attachment->record.kind) {
+      co_return make_error(ErrorCode::kInUse,
+                           "volume {} is attached by {} already; detach it first", record.name,
+                           shown(view.attachment->record.kind));
+    }
+    co_return Status();
+  }
+  const bool fresh = !view.attachment.has_value();
+  // An earlier attempt of this process may have got as far as the kernel: then only the record is
+  // missing.
+  if (fresh || !in_kernel) {
+    Status begun = co_await begin_serving(view);
+    HF_CO_TRY(begun);
+  }
+  Status up = co_await bring_up(view, kind);
+  if (!up.ok()) {
+    if (fresh && is_refusal(up.code())) {
+      HF_PROBE("cluster.attach_undone");
+      Result<std::string> undone = co_await release(view);
+      if (!undone.ok()) HF_LOG(kWarn, "cluster", "attach_not_undone volume={}", record.name);
+    }
+    co_return up.error().with_context("attach volume " + record.name);
+  }
+  view.attachment->record.attached = true;
+  record.phase = VolumePhase::kActive;
+  Batch batch(catalog_);
+  batch.put(view.volume).put(*view.attachment);
+  co_return co_await catalog_.commit(std::move(batch));
+}
+
+// The intent: a new epoch by compare-and-set, and the attachment, of which there is one key per
+// volume.
+Task<Status> Plane::begin_serving(View& view) {
+  VolumeRecord& record = view.volume.record;
+  if (!view.attachment) {
+    view.attachment.emplace();
+    view.attachment->record.volume = record.id;
+    view.attachment->record.node = options_.node;
+    view.attachment->record.boot = options_.boot_id;
+    view.attachment->record.since = now();
+  }
+  record.epoch += 1;
+  record.phase = VolumePhase::kRecovering;
+  record.coordinator = options_.node;
+  record.coordinator_instance = instance_;
+  view.attachment->record.epoch = record.epoch;
+  view.attachment->record.attached = false;
+  Batch batch(catalog_);
+  batch.put(view.volume).put(*view.attachment);
+  co_return co_await catalog_.commit(std::move(batch));
+}
+
+Task<Status> Plane::bring_up(View& view, ExportKind kind) {
+  const VolumeRecord& record = view.volume.record;
+  AttachmentRecord& attachment = view.attachment->record;
+  const auto found = served_.find(record.id);
+  if (found != served_.end() && attachment.device.empty()) {
+    // In the kernel, but its name was lost with a write that failed: ask again, attach is
+    // idempotent.
+    HF_PROBE("cluster.attach_name_asked_again");
+  } else if (found != served_.end()) {
+    co_return Status();
+  }
+  const Result<MemberRecord> member = local_member(record);
+  HF_CO_TRY(member);
+  std::vector<ExportKind> offered = ports_.exporter.offered();
+  if (kind == ExportKind::kNone) kind = attachment.kind;
+  if (kind == ExportKind::kNone) kind = options_.preferred_export;
+  if (kind == ExportKind::kNone && !offered.empty()) kind = offered.front();
+  if (std::find(offered.begin(), offered.end(), kind) == offered.end()) {
+    co_return make_error(
+        ErrorCode::kMissingFeature,
+        "this kernel offers no block device of kind {}; holdfast node list shows what it offers",
+        shown(kind));
+  }
+  std::shared_ptr<BlockDevice> device;
+  if (found != served_.end()) {
+    device = found->second.device;
+  } else {
+    // An earlier attempt may have failed to close it.
+    Status closed = co_await ports_.host.close_volume(member->pool, member->replica);
+    HF_CO_TRY(closed);
+    Result<std::shared_ptr<BlockDevice>> opened =
+        co_await ports_.host.open_volume(member->pool, member->replica, attachment.epoch);
+    HF_CO_TRY(opened);
+    device = std::move(opened).value();
+  }
+  Result<ExportInfo> exported = co_await ports_.exporter.attach(record.id, kind, device);
+  if (!exported.ok()) {
+    Status closed = co_await ports_.host.close_volume(member->pool, member->replica);
+    if (!closed.ok()) HF_LOG(kWarn, "cluster", "close_failed volume={}", record.name);
+    served_.erase(record.id);
+    co_return exported.error();
+  }
+  Served& served = served_[record.id];
+  served.device = std::move(device);
+  served.epoch = attachment.epoch;
+  attachment.kind = exported->kind;
+  attachment.device = exported->device;
+  co_return Status();
+}
+
+// Of an earlier boot: the kernel that had the device is gone, and with it its mounts and their
+// users.
+Task<Status> Plane::forget_dead_attachment(View& view) {
+  HF_PROBE("cluster.dead_attachment");
+  Status detached = co_await ports_.exporter.detach(view.volume->id);
+  HF_CO_TRY(detached);
+  view.volume->phase = VolumePhase::kDetached;
+  Batch batch(catalog_);
+  batch.put(view.volume).remove(*view.attachment);
+  Status recorded = co_await catalog_.commit(std::move(batch));
+  HF_CO_TRY(recorded);
+  view.attachment.reset();
+  co_return Status();
+}
+
+}  // namespace hf::cluster

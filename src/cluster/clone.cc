@@ -1,0 +1,117 @@
+#include "cluster/plane.h"
+#include "volume/spec/validate.h"
+
+namespace hf::cluster {
+
+Task<Result<VolumeInfo>> Plane::clone(const CloneVolume& request) {
+  if (!spec::is_valid_name(request.name)) {
+    co_return make_error(ErrorCode::kInvalidSpec, "{:?} is no volume name",
+                         request.name.substr(0, 64));
+  }
+  Result<std::string> parent_name = co_await name_of(request.parent);
+  HF_CO_TRY(parent_name);
+  if (parent_name.value() == request.name) {
+    co_return make_error(ErrorCode::kInvalidArgument, "volume {} cannot be a clone of itself",
+                         request.name);
+  }
+  // Always in the order of the names, so that two clones never wait for each other.
+  const std::string low = std::min(parent_name.value(), request.name);
+  const std::string high = std::max(parent_name.value(), request.name);
+  Section section;
+  section.first = co_await locks_.lock(low);
+  section.second = co_await locks_.lock(high);
+  co_await driving_.acquire();
+  section.driving = SemaphoreUnits(driving_, 1);
+
+  std::string origin = parent_name.value();
+  if (!request.snapshot.empty()) origin += "@" + request.snapshot;
+  Result<std::optional<View>> there = co_await load(request.name);
+  HF_CO_TRY(there);
+  if (there.value()) {
+    Status settled = co_await settle(*there.value());
+    const bool gone = settled.code() == ErrorCode::kNotFound;
+    if (!settled.ok() && !gone) co_return settled.error();
+    if (!gone && there.value()->volume->parent == origin) co_return co_await info(*there.value());
+    if (!gone) {
+      co_return make_error(ErrorCode::kAlreadyExists,
+                           "there is a volume {} already, and it is no clone of {}", request.name,
+                           origin);
+    }
+  }
+  Result<View> parent = co_await load_settled(parent_name.value());
+  HF_CO_TRY(parent);
+  const VolumeRecord& from = parent->volume.record;
+  KeptSnapshot snapshot;
+  if (request.snapshot.empty()) {
+    const std::map<std::string, std::string> no_labels;
+    Result<KeptSnapshot> cut = co_await cut_snapshot(parent.value(), std::string(), no_labels);
+    HF_CO_TRY(cut);
+    snapshot = std::move(cut).value();
+  } else {
+    Result<std::optional<KeptSnapshot>> found = co_await find_snapshot(from, request.snapshot);
+    HF_CO_TRY(found);
+    if (!found.value()) {
+      co_return make_error(ErrorCode::kNotFound, "volume {} has no snapshot {}", from.name,
+                           request.snapshot);
+    }
+    snapshot = std::move(*found.value());
+  }
+  View view;
+  VolumeRecord& record = view.volume.record;
+  record.id = new_id<VolumeId>(ports_.random);
+  record.name = request.name;
+  record.spec = from.spec;
+  record.spec.name = request.name;
+  record.spec.sticky = false;
+  record.spec.labels = request.labels;
+  record.size_bytes = snapshot->size_bytes;
+  record.spec.size_bytes = snapshot->size_bytes;
+  record.spec.parent = origin;
+  const Status valid = spec::validate(record.spec);
+  HF_CO_TRY(valid);
+  record.created_spec = record.spec;
+  record.created = now();
+  record.lineage = new_id<LineageId>(ports_.random);
+  record.parent = origin;
+  record.fs = snapshot->fs;
+  const Result<MemberRecord> source_member = local_member(from);
+  HF_CO_TRY(source_member);
+  CloneSource source;
+  source.volume = from.id;
+  source.replica = source_member->replica;
+  source.snapshot = snapshot->id;
+  source.size_bytes = snapshot->size_bytes;
+  record.source = source;
+  MemberRecord member = source_member.value();  // blocks are shared within a pool
+  member.replica = new_id<ReplicaId>(ports_.random);
+  record.members.push_back(member);
+
+  Result<std::vector<PoolInfo>> pools = co_await pool_infos();
+  HF_CO_TRY(pools);
+  for (const PoolInfo& pool : pools.value()) {
+    if (pool.id != member.pool) continue;
+    const Status room = check_room(pool, record.size_bytes, options_.limits);
+    if (!room.ok()) co_return room.error().with_context("clone " + request.name);
+  }
+  Status begun = co_await begin_create(view.volume);
+  HF_CO_TRY(begun);
+  Status made = co_await finish_create(view);
+  HF_CO_TRY(made);
+  co_return co_await info(view);
+}
+
+// An internal snapshot has done its duty once the clone shares its blocks.
+Task<Status> Plane::drop_clone_source(const CloneSource& source) {
+  Result<std::optional<KeptVolume>> parent = co_await catalog_.volume(source.volume);
+  HF_CO_TRY(parent);
+  if (!parent.value()) co_return Status();
+  Result<std::vector<KeptSnapshot>> snapshots = co_await catalog_.snapshots_of(source.volume);
+  HF_CO_TRY(snapshots);
+  for (KeptSnapshot& snapshot : snapshots.value()) {
+    if (snapshot->id != source.snapshot || !snapshot->name.empty()) continue;
+    co_return co_await drop_snapshot(parent.value()->record, snapshot);
+  }
+  co_return Status();
+}
+
+}  // namespace hf::cluster

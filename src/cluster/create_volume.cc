@@ -1,0 +1,173 @@
+#include "base/log.h"
+#include "base/units.h"
+#include "cluster/plane.h"
+#include "runtime/fault_point.h"
+#include "volume/spec/reuse.h"
+#include "volume/spec/validate.h"
+
+namespace hf::cluster {
+
+Task<Result<VolumeInfo>> Plane::create(const CreateVolume& request) {
+  if (!spec::is_valid_name(request.name)) {
+    co_return make_error(
+        ErrorCode::kInvalidSpec,
+        "{:?} is no volume name: 1 to {} of 0-9 A-Z a-z . _ - in segments with / between "
+        "them, each starting with a letter or digit",
+        request.name.substr(0, 64), spec::kMaxNameBytes);
+  }
+  if (!request.spec.parent.empty()) co_return co_await create_from_parent(request);
+  Result<Section> section = co_await enter(request.name);
+  HF_CO_TRY(section);
+  Result<std::optional<View>> there = co_await load(request.name);
+  HF_CO_TRY(there);
+  if (there.value()) {
+    Status settled = co_await settle(*there.value());
+    if (settled.ok()) co_return co_await reuse(*there.value(), request);
+    if (settled.code() != ErrorCode::kNotFound) co_return settled.error();
+    HF_PROBE("cluster.create_after_unfinished_delete");
+  }
+  const Status supported = spec::check_support(request.spec, options_.capabilities);
+  HF_CO_TRY(supported);
+
+  View view;
+  VolumeRecord& record = view.volume.record;
+  record.id = new_id<VolumeId>(ports_.random);
+  record.name = request.name;
+  record.spec = request.spec;
+  record.spec.name = request.name;
+  record.size_bytes = round_up(request.spec.size_bytes, kBlockSize);
+  record.spec.size_bytes = record.size_bytes;
+  const Status valid = spec::validate(record.spec);
+  HF_CO_TRY(valid);
+  record.created_spec = record.spec;
+  record.created = now();
+  record.lineage = new_id<LineageId>(ports_.random);
+  record.fs.bytes = record.size_bytes;
+  Status planned = co_await plan_members(record);
+  HF_CO_TRY(planned);
+  Status begun = co_await begin_create(view.volume);
+  HF_CO_TRY(begun);
+  Status made = co_await finish_create(view);
+  HF_CO_TRY(made);
+  co_return co_await info(view);
+}
+
+// parent=volume or parent=volume@snapshot: a clone, whose other keys are those of its parent.
+Task<Result<VolumeInfo>> Plane::create_from_parent(const CreateVolume& request) {
+  CloneVolume clone_request;
+  clone_request.name = request.name;
+  const size_t at = request.spec.parent.find('@');
+  clone_request.parent = request.spec.parent.substr(0, at);
+  if (at != std::string::npos) clone_request.snapshot = request.spec.parent.substr(at + 1);
+  clone_request.labels = request.spec.labels;
+  Result<VolumeInfo> parent = co_await inspect(clone_request.parent);
+  HF_CO_TRY(parent);
+  VolumeSpec expected = parent->spec;
+  expected.parent = request.spec.parent;
+  expected.labels = request.spec.labels;
+  const bool sized = request.spec.explicit_keys.contains(spec::SpecKey::kSize);
+  if (sized) expected.size_bytes = request.spec.size_bytes;
+  const Result<spec::SpecDecision> fits = spec::compare_for_reuse(expected, request.spec);
+  if (!fits.ok()) co_return fits.error().with_context("a clone has the keys of its parent");
+  Result<VolumeInfo> cloned = co_await clone(clone_request);
+  HF_CO_TRY(cloned);
+  if (!sized || request.spec.size_bytes == cloned->size_bytes) co_return std::move(cloned);
+  co_return co_await resize(request.name, request.spec.size_bytes);
+}
+
+// The volume is there: the same one, or another that happens to have the name?
+Task<Result<VolumeInfo>> Plane::reuse(View& view, const CreateVolume& request) {
+  const VolumeRecord& record = view.volume.record;
+  const Result<spec::SpecDecision> decision =
+      spec::compare_for_reuse(record.created_spec, record.spec, request.spec);
+  HF_CO_TRY(decision);
+  if (decision->kind == spec::SpecDecision::Kind::kGrow) {
+    Status grown = co_await grow_to(view, decision->grow_to_bytes);
+    HF_CO_TRY(grown);
+  }
+  co_return co_await info(view);
+}
+
+Task<Status> Plane::plan_members(VolumeRecord& record) {
+  Result<std::vector<PoolFacts>> facts = co_await pool_facts();
+  HF_CO_TRY(facts);
+  PlacementRequest request;
+  request.size_bytes = record.size_bytes;
+  request.replicas = record.spec.repl;
+  request.io_class = static_cast<uint32_t>(record.spec.io_priority);
+  request.nodes = record.spec.nodes;
+  request.asking = options_.node;
+  const Result<std::vector<PoolInfo>> pools = place_volume(request, facts.value(), options_.limits);
+  if (!pools.ok()) co_return pools.error().with_context("volume " + record.name);
+  for (const PoolInfo& pool : pools.value()) {
+    MemberRecord member;
+    member.node = pool.node;
+    member.pool = pool.id;
+    member.replica = new_id<ReplicaId>(ports_.random);
+    record.members.push_back(member);
+  }
+  co_return Status();
+}
+
+Task<Status> Plane::begin_create(KeptVolume& volume) {
+  volume->state = LifeState::kCreating;
+  Batch batch(catalog_);
+  batch.put(volume);
+  batch.take_name(Catalog::volume_name_key(volume->name), volume->id.to_string());
+  Status begun = co_await catalog_.commit(std::move(batch));
+  if (begun.code() == ErrorCode::kInvalidArgument) {
+    co_return begun.error().with_context("volume " + volume->name + " does not fit a record");
+  }
+  co_return begun;
+}
+
+// Makes the replicas of a recorded volume. Refused by a port: undone, and the error given back.
+Task<Status> Plane::finish_create(View& view) {
+  VolumeRecord& record = view.volume.record;
+  for (const MemberRecord& member : record.members) {
+    ReplicaSpec replica;
+    replica.replica = member.replica;
+    replica.volume = record.id;
+    replica.lineage = record.lineage;
+    replica.size_bytes = record.source ? record.source->size_bytes : record.size_bytes;
+    Status made;
+    if (record.source) {
+      made = co_await ports_.host.clone_replica(member.pool, record.source->replica,
+                                                record.source->snapshot, replica);
+    } else {
+      made = co_await ports_.host.create_replica(member.pool, replica);
+    }
+    if (made.ok()) continue;
+    if (is_refusal(made.code())) {
+      HF_PROBE("cluster.create_undone");
+      Status undone = co_await undo_create(view);
+      if (!undone.ok()) {
+        HF_LOG(kWarn, "cluster", "create_not_undone volume={} why={}", record.name,
+               undone.error().to_string());
+      }
+    }
+    co_return made.error().with_context("create volume " + record.name);
+  }
+  record.state = LifeState::kReady;
+  record.in_sync.clear();
+  for (const MemberRecord& member : record.members) record.in_sync.push_back(member.replica);
+  const std::optional<CloneSource> source = record.source;
+  record.source.reset();
+  Status recorded = co_await put(view.volume);
+  HF_CO_TRY(recorded);
+  if (source) {
+    // Left behind, it is found and removed by the reconciler.
+    Status dropped = co_await drop_clone_source(*source);
+    if (!dropped.ok()) HF_PROBE("cluster.clone_source_left");
+  }
+  co_return Status();
+}
+
+Task<Status> Plane::undo_create(View& view) {
+  view.volume->state = LifeState::kDeleting;
+  Status recorded = co_await put(view.volume);
+  HF_CO_TRY(recorded);
+  co_return co_await finish_delete(view);
+}
+
+}  // namespace hf::cluster

@@ -1,0 +1,82 @@
+#include "base/log.h"
+#include "cluster/plane.h"
+
+namespace hf::cluster {
+
+Task<Status> Plane::remove(const DeleteVolume& request) {
+  Result<std::string> name = co_await name_of(request.name);
+  HF_CO_TRY(name);
+  Result<Section> section = co_await enter(name.value());
+  HF_CO_TRY(section);
+  Result<View> loaded = co_await load_settled(name.value());
+  if (loaded.code() == ErrorCode::kNotFound && request.missing_ok) co_return Status();
+  HF_CO_TRY(loaded);
+  View view = std::move(loaded).value();
+  VolumeRecord& record = view.volume.record;
+  if (record.spec.sticky) {
+    co_return make_error(ErrorCode::kFailedPrecondition,
+                         "volume {} is sticky; first: holdfast volume update {} sticky=false",
+                         record.name, record.name);
+  }
+  Result<std::vector<KeptSnapshot>> snapshots = co_await catalog_.snapshots_of(record.id);
+  HF_CO_TRY(snapshots);
+  size_t named = 0;
+  for (const KeptSnapshot& snapshot : snapshots.value()) named += snapshot->name.empty() ? 0 : 1;
+  if (named > 0 && !request.with_snapshots) {
+    co_return make_error(
+        ErrorCode::kInUse,
+        "volume {} has {} snapshots; delete them first, or ask to delete it with them", record.name,
+        named);
+  }
+  if (view.attachment) {
+    if (view.attachment->record.pinned) {
+      co_return make_error(ErrorCode::kInUse,
+                           "volume {} is attached as {}; first: holdfast volume detach {}",
+                           record.name, view.attachment->record.device, record.name);
+    }
+    Status released = co_await release_if_unused(view, options_.docker_grace);
+    HF_CO_TRY(released);
+  }
+  record.state = LifeState::kDeleting;
+  Status recorded = co_await put(view.volume);
+  HF_CO_TRY(recorded);
+  co_return co_await finish_delete(view);
+}
+
+// The volume is recorded as deleting and nothing is attached: takes away what it has, the record
+// last.
+Task<Status> Plane::finish_delete(View& view) {
+  VolumeRecord& record = view.volume.record;
+  HF_ASSERT(record.state == LifeState::kDeleting && !view.attachment, "{}", record.name);
+  Result<std::vector<KeptSnapshot>> snapshots = co_await catalog_.snapshots_of(record.id);
+  HF_CO_TRY(snapshots);
+  for (KeptSnapshot& snapshot : snapshots.value()) {
+    Status dropped = co_await drop_snapshot(record, snapshot);
+    HF_CO_TRY(dropped);
+  }
+  for (const MemberRecord& member : record.members) {
+    Status removed = co_await ports_.host.delete_replica(member.pool, member.replica);
+    if (!removed.ok() && removed.code() != ErrorCode::kNotFound) {
+      co_return removed.error().with_context("delete volume " + record.name);
+    }
+  }
+  const std::string key = Catalog::volume_name_key(record.name);
+  Result<std::optional<KeptName>> name = co_await catalog_.name(key);
+  HF_CO_TRY(name);
+  const std::optional<CloneSource> source = record.source;
+  Batch batch(catalog_);
+  batch.remove(view.volume);
+  if (name.value() && name.value()->record.id == record.id.to_string())
+    batch.free_name(*name.value(), key);
+  Status gone = co_await catalog_.commit(std::move(batch));
+  HF_CO_TRY(gone);
+  troubles_.erase(record.id);
+  if (source) {
+    Status dropped = co_await drop_clone_source(*source);
+    if (!dropped.ok())
+      HF_LOG(kInfo, "cluster", "clone_source_left snapshot={}", source->snapshot.to_string());
+  }
+  co_return Status();
+}
+
+}  // namespace hf::cluster

@@ -1,0 +1,208 @@
+#include <algorithm>
+
+#include "base/units.h"
+#include "cluster/plane.h"
+
+namespace hf::cluster {
+namespace {
+
+VolumeState state_of(const View& view, bool trouble) {
+  if (view.volume->state == LifeState::kCreating) return VolumeState::kCreating;
+  if (view.volume->state == LifeState::kDeleting) return VolumeState::kDeleting;
+  if (trouble) return VolumeState::kError;
+  const bool attached = view.attachment && view.attachment->record.attached;
+  return attached ? VolumeState::kAttached : VolumeState::kDetached;
+}
+
+std::string_view shown(PoolState state) {
+  switch (state) {
+    case PoolState::kOnline:
+      return "online";
+    case PoolState::kOffline:
+      return "offline";
+    case PoolState::kFull:
+      return "full";
+    case PoolState::kFailed:
+      return "out of service";
+  }
+  HF_UNREACHABLE("state {}", static_cast<int>(state));
+}
+
+}  // namespace
+
+Task<Result<VolumeInfo>> Plane::inspect(std::string text) {
+  Result<std::string> name = co_await name_of(std::move(text));
+  HF_CO_TRY(name);
+  Result<std::optional<View>> view = co_await load(name.value());
+  HF_CO_TRY(view);
+  if (!view.value()) co_return not_found(name.value());
+  co_return co_await info(*view.value());
+}
+
+Task<Result<VolumeInfo>> Plane::info(const View& view) {
+  Result<std::vector<KeptSnapshot>> snapshots = co_await catalog_.snapshots_of(view.volume->id);
+  HF_CO_TRY(snapshots);
+  uint32_t named = 0;
+  for (const KeptSnapshot& snapshot : snapshots.value()) {
+    named += snapshot->state == LifeState::kReady && !snapshot->name.empty() ? 1 : 0;
+  }
+  VolumeInfo result = co_await info_of(view, named);
+  co_return std::move(result);
+}
+
+Task<VolumeInfo> Plane::info_of(const View& view, uint32_t snapshots) {
+  const VolumeRecord& record = view.volume.record;
+  VolumeInfo info;
+  info.id = record.id;
+  info.name = record.name;
+  info.spec = record.spec;
+  info.size_bytes = record.size_bytes;
+  info.parent = record.parent;
+  info.created = record.created;
+  info.snapshot_count = snapshots;
+  for (const MemberRecord& member : record.members) {
+    ReplicaInfo replica;
+    replica.id = member.replica;
+    replica.node = member.node;
+    replica.pool = member.pool;
+    if (member.node == options_.node && record.state == LifeState::kReady) {
+      Result<ReplicaStats> stats = co_await ports_.host.replica_stats(member.pool, member.replica);
+      if (stats.ok()) {
+        replica.state = ReplicaState::kOnline;
+        info.used_bytes = std::max(info.used_bytes, stats->used_bytes);
+      } else {
+        info.message = stats.error().message();
+        if (stats.code() == ErrorCode::kFailedPool) replica.state = ReplicaState::kFailed;
+      }
+    }
+    info.replicas.push_back(replica);
+  }
+  if (view.attachment) {
+    const AttachmentRecord& attachment = view.attachment->record;
+    AttachmentInfo& out = info.attachment.emplace();
+    out.node = attachment.node;
+    out.node_name =
+        attachment.node == options_.node ? options_.node_name : attachment.node.to_string();
+    out.kind = attachment.kind;
+    out.device = attachment.device;
+    out.since = attachment.since;
+    if (attachment.mounted) out.mount_path = primary_path(record);
+    for (const HolderRecord& holder : attachment.holders) {
+      if (holder.state != HolderState::kHeld) continue;
+      MountInfo mount;
+      mount.holder = holder.holder;
+      mount.path = holder.target.empty() ? out.mount_path : holder.target;
+      out.mounts.push_back(std::move(mount));
+    }
+    if (attachment.holders.empty() && !attachment.pinned && info.message.empty()) {
+      info.message = "still in use without a mount of anybody; detached as soon as it is not";
+    }
+  }
+  const bool behind = record.fs.formatted && record.fs.bytes < record.size_bytes;
+  if (behind && view.attachment && view.attachment->record.mounted && info.message.empty()) {
+    info.message = fmt::format("its file system still has {}; it grows to {} at the next mount",
+                               format_size(record.fs.bytes), format_size(record.size_bytes));
+  }
+  const auto trouble = troubles_.find(record.id);
+  if (trouble != troubles_.end()) info.message = trouble->second;
+  info.state = state_of(view, trouble != troubles_.end());
+  co_return std::move(info);
+}
+
+Task<Result<std::vector<VolumeInfo>>> Plane::list() {
+  Result<std::vector<KeptVolume>> volumes = co_await catalog_.volumes();
+  HF_CO_TRY(volumes);
+  Result<std::vector<KeptAttachment>> attachments = co_await catalog_.attachments();
+  HF_CO_TRY(attachments);
+  Result<std::vector<KeptSnapshot>> snapshots = co_await catalog_.snapshots();
+  HF_CO_TRY(snapshots);
+  std::map<VolumeId, KeptAttachment*> attached;
+  for (KeptAttachment& attachment : attachments.value()) attached[attachment->volume] = &attachment;
+  std::map<VolumeId, uint32_t> counts;
+  for (const KeptSnapshot& snapshot : snapshots.value()) {
+    if (snapshot->state == LifeState::kReady && !snapshot->name.empty()) ++counts[snapshot->volume];
+  }
+  std::vector<VolumeInfo> infos;
+  infos.reserve(volumes->size());
+  for (KeptVolume& volume : volumes.value()) {
+    View view;
+    view.volume = std::move(volume);
+    const auto attachment = attached.find(view.volume->id);
+    if (attachment != attached.end()) view.attachment = std::move(*attachment->second);
+    const uint32_t count = counts[view.volume->id];
+    VolumeInfo info = co_await info_of(view, count);
+    infos.push_back(std::move(info));
+  }
+  std::sort(infos.begin(), infos.end(),
+            [](const VolumeInfo& a, const VolumeInfo& b) { return a.name < b.name; });
+  co_return std::move(infos);
+}
+
+Task<Result<std::vector<NodeInfo>>> Plane::list_nodes() {
+  Result<std::vector<KeptNode>> nodes = co_await catalog_.nodes();
+  HF_CO_TRY(nodes);
+  Result<std::vector<PoolInfo>> pools = co_await pool_infos();
+  HF_CO_TRY(pools);
+  std::vector<NodeInfo> infos;
+  for (const KeptNode& node : nodes.value()) {
+    NodeInfo info;
+    info.id = node->id;
+    info.name = node->name;
+    info.address = node->address;
+    info.version = node->version;
+    info.online = node->id == options_.node;
+    for (const PoolInfo& pool : pools.value()) {
+      if (pool.node == node->id) info.pools.push_back(pool);
+    }
+    if (info.online) {
+      for (const ExportKind kind : ports_.exporter.offered()) {
+        if (kind == ExportKind::kUblk) info.exports.push_back("ublk");
+        if (kind == ExportKind::kNbd) info.exports.push_back("nbd");
+        if (kind == ExportKind::kFuseLoop) info.exports.push_back("fuse");
+      }
+    }
+    infos.push_back(std::move(info));
+  }
+  co_return std::move(infos);
+}
+
+Task<Result<ClusterStatus>> Plane::status() {
+  ClusterStatus status;
+  status.id = options_.cluster;
+  status.state_store = ports_.store.describe();
+  status.version = options_.version;
+  Result<std::vector<NodeInfo>> nodes = co_await list_nodes();
+  HF_CO_TRY(nodes);
+  Result<std::vector<KeptVolume>> volumes = co_await catalog_.volumes();
+  HF_CO_TRY(volumes);
+  Result<std::vector<KeptAttachment>> attachments = co_await catalog_.attachments();
+  HF_CO_TRY(attachments);
+  for (const NodeInfo& node : nodes.value()) {
+    ++status.nodes;
+    status.nodes_online += node.online ? 1 : 0;
+    if (node.online && node.pools.empty()) {
+      status.problems.push_back("node " + node.name +
+                                " has no pool; make one: holdfast pool add /var/lib/holdfast/pool");
+    }
+    for (const PoolInfo& pool : node.pools) {
+      status.total_bytes += pool.total_bytes;
+      status.used_bytes += pool.used_bytes;
+      if (pool.state == PoolState::kOnline) continue;
+      status.problems.push_back(fmt::format("pool {} ({}) is {}{}{}", pool.path,
+                                            pool.id.to_string(), shown(pool.state),
+                                            pool.message.empty() ? "" : ": ", pool.message));
+    }
+  }
+  status.volumes = static_cast<uint32_t>(volumes->size());
+  status.volumes_attached = static_cast<uint32_t>(attachments->size());
+  for (const KeptVolume& volume : volumes.value()) {
+    const auto trouble = troubles_.find(volume->id);
+    if (trouble == troubles_.end()) continue;
+    status.problems.push_back(fmt::format("volume {}: {}", volume->name, trouble->second));
+  }
+  for (const std::string& finding : findings_) status.problems.push_back(finding);
+  status.healthy = status.problems.empty();
+  co_return std::move(status);
+}
+
+}  // namespace hf::cluster

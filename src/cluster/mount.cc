@@ -1,0 +1,207 @@
+#include <algorithm>
+
+#include "base/log.h"
+#include "cluster/plane.h"
+#include "runtime/fault_point.h"
+
+namespace hf::cluster {
+namespace {
+
+bool contains(const std::vector<std::string>& list, const std::string& item) {
+  return std::find(list.begin(), list.end(), item) != list.end();
+}
+
+Status check_request(const MountVolume& request, const std::string& mount_root) {
+  if (request.holder.empty() || request.holder.size() > 512) {
+    return Error(ErrorCode::kInvalidArgument, "mount: a holder of 1 to 512 bytes is needed");
+  }
+  const std::string& target = request.target_path;
+  if (target.empty()) {
+    if (!request.read_only) return {};
+    return Error(ErrorCode::kInvalidArgument,
+                 "mount: read-only needs a target path of its own; the primary mount is shared");
+  }
+  if (target.front() != '/' || target.size() > 4096 || target.find("/../") != std::string::npos) {
+    return make_error(ErrorCode::kInvalidArgument, "mount: {} is not an absolute, plain path",
+                      target);
+  }
+  if (target == mount_root || target.starts_with(mount_root + "/")) {
+    return make_error(ErrorCode::kInvalidArgument,
+                      "mount: {} is below {}, which holdfast manages itself", target, mount_root);
+  }
+  return {};
+}
+
+}  // namespace
+
+Task<Result<MountInfo>> Plane::mount(const MountVolume& request) {
+  const Status sound = check_request(request, options_.mount_root);
+  HF_CO_TRY(sound);
+  Result<std::string> name = co_await name_of(request.name);
+  HF_CO_TRY(name);
+  Result<Section> section = co_await enter(name.value());
+  HF_CO_TRY(section);
+  Result<View> loaded = co_await load_settled(name.value());
+  HF_CO_TRY(loaded);
+  View view = std::move(loaded).value();
+  if (view.volume->spec.fs == spec::FsType::kNone) {
+    co_return make_error(
+        ErrorCode::kFailedPrecondition,
+        "volume {} has no file system (fs=none): attach it and use its block device",
+        view.volume->name);
+  }
+  Status served = co_await serve(view, ExportKind::kNone);
+  HF_CO_TRY(served);
+  Status primary = co_await ensure_primary(view);
+  if (primary.ok()) co_return co_await add_holder(view, request);
+  if (is_refusal(primary.code())) co_await undo_mount(view);
+  co_return primary.error().with_context("mount volume " + name.value());
+}
+
+// A first mount that was refused leaves nothing behind.
+Task<void> Plane::undo_mount(View& view) {
+  if (!view.attachment || view.attachment->record.mounted) co_return;
+  if (!view.attachment->record.holders.empty()) co_return;
+  Status undone;
+  if (view.attachment->record.pinned) {
+    undone = co_await ports_.mounter.unmount(primary_path(view.volume.record));
+  } else {
+    Result<std::string> released = co_await release(view);
+    if (!released.ok()) undone = released.error();
+  }
+  if (!undone.ok()) {
+    HF_LOG(kWarn, "cluster", "mount_not_undone volume={} why={}", view.volume->name,
+           undone.error().to_string());
+  }
+}
+
+FilesystemSpec Plane::filesystem_spec(const VolumeRecord& volume) const {
+  FilesystemSpec fs;
+  fs.fs = volume.spec.fs;
+  fs.block_size = volume.spec.block_size_bytes;
+  fs.journal_data = volume.spec.journal;
+  fs.discard = !volume.spec.nodiscard;
+  for (const auto& [option, value] : volume.spec.mount_options) {
+    fs.mount_options.push_back(value.empty() ? option : option + "=" + value);
+  }
+  fs.may_format = !volume.fs.formatted;
+  fs.uuid = volume.id.to_string();
+  if (volume.fs.uuid != fs.uuid) fs.inherited_uuid = volume.fs.uuid;
+  fs.label = "hf-" + fs.uuid.substr(0, 8);
+  return fs;
+}
+
+// The primary mount is there afterwards, on a file system of the volume's whole size. mkfs happens
+// at most once in a volume's life: it is recorded before anything is mounted, and what a crash in
+// between leaves carries the volume's own UUID and is recognised.
+Task<Status> Plane::ensure_primary(View& view) {
+  VolumeRecord& record = view.volume.record;
+  AttachmentRecord& attachment = view.attachment->record;
+  const std::string path = primary_path(record);
+  Result<std::vector<std::string>> mounts = co_await ports_.mounter.mounts_of(attachment.device);
+  HF_CO_TRY(mounts);
+  const bool there = contains(mounts.value(), path);
+  if (there && attachment.mounted && record.fs.bytes >= record.size_bytes) co_return Status();
+  const FilesystemSpec fs = filesystem_spec(record);
+  if (!there) {
+    Result<bool> used = co_await ports_.mounter.in_use(attachment.device);
+    HF_CO_TRY(used);
+    if (!used.value()) {
+      Status made = co_await make_file_system(view, fs);
+      HF_CO_TRY(made);
+    }
+    // What an earlier kernel device left there, dead.
+    Status cleared = co_await ports_.mounter.unmount(path);
+    HF_CO_TRY(cleared);
+    Status mounted = co_await ports_.mounter.mount(attachment.device, path, fs);
+    HF_CO_TRY(mounted);
+  }
+  Batch batch(catalog_);
+  if (record.fs.bytes < record.size_bytes) {
+    Status grown = co_await ports_.mounter.grow(attachment.device, path, record.spec.fs);
+    // Where it cannot grow while mounted, it is used as it is until its next mount.
+    if (!grown.ok() && grown.code() != ErrorCode::kMissingFeature) co_return grown;
+    if (grown.ok()) {
+      record.fs.bytes = record.size_bytes;
+      batch.put(view.volume);
+    }
+  }
+  attachment.mounted = true;
+  batch.put(*view.attachment);
+  co_return co_await catalog_.commit(std::move(batch));
+}
+
+Task<Status> Plane::make_file_system(View& view, const FilesystemSpec& fs) {
+  VolumeRecord& record = view.volume.record;
+  Status prepared = co_await ports_.mounter.prepare(view.attachment->record.device, fs);
+  HF_CO_TRY(prepared);
+  if (record.fs.formatted && record.fs.uuid == fs.uuid) co_return Status();
+  // fs.bytes stays: a volume that has grown since it was made may carry a file system of the older
+  // size.
+  record.fs.formatted = true;
+  record.fs.uuid = fs.uuid;
+  co_return co_await put(view.volume);
+}
+
+Task<Result<MountInfo>> Plane::add_holder(View& view, const MountVolume& request) {
+  AttachmentRecord& attachment = view.attachment->record;
+  MountInfo result;
+  result.holder = request.holder;
+  result.path =
+      request.target_path.empty() ? primary_path(view.volume.record) : request.target_path;
+  auto found = std::find_if(
+      attachment.holders.begin(), attachment.holders.end(),
+      [&](const auto& h) { return h.holder == request.holder && h.target == request.target_path; });
+  if (found == attachment.holders.end()) {
+    if (attachment.holders.size() >= kMaxHolders) {
+      co_return make_error(ErrorCode::kLimitExceeded,
+                           "volume {} is mounted {} times, the most there can be",
+                           view.volume->name, kMaxHolders);
+    }
+    HolderRecord holder;
+    holder.holder = request.holder;
+    holder.target = request.target_path;
+    holder.count = 0;
+    attachment.holders.push_back(holder);
+    found = std::prev(attachment.holders.end());
+  } else if (found->read_only != request.read_only && found->state == HolderState::kHeld) {
+    co_return make_error(ErrorCode::kAlreadyExists, "volume {} is mounted at {} {} already",
+                         view.volume->name, result.path,
+                         found->read_only ? "read-only" : "read-write");
+  }
+  const size_t index = static_cast<size_t>(found - attachment.holders.begin());
+  const bool repeat = found->count > 0 && !is_docker(request.holder);
+  found->read_only = request.read_only;
+  found->since = now();
+  found->count = is_docker(request.holder) ? found->count + 1 : 1;
+  if (request.target_path.empty()) {
+    found->state = HolderState::kHeld;
+    Status recorded = co_await put(*view.attachment);
+    HF_CO_TRY(recorded);
+    co_return std::move(result);
+  }
+  // A place of its own: the intent first, so that a crash leaves no bind that nobody knows.
+  if (!repeat || found->state != HolderState::kHeld) {
+    found->state = HolderState::kArriving;
+    Status intended = co_await put(*view.attachment);
+    HF_CO_TRY(intended);
+  }
+  Status bound = co_await ports_.mounter.bind(primary_path(view.volume.record), request.target_path,
+                                              request.read_only);
+  if (!bound.ok()) {
+    // One that was held before keeps its place; a new one is taken back, with what is there of it.
+    if (is_refusal(bound.code()) && attachment.holders[index].state != HolderState::kHeld) {
+      Status dropped = co_await drop_holder(view, index);
+      if (!dropped.ok()) HF_LOG(kWarn, "cluster", "bind_not_undone target={}", request.target_path);
+    }
+    co_return bound.error().with_context("mount volume " + view.volume->name);
+  }
+  if (attachment.holders[index].state != HolderState::kHeld) {
+    attachment.holders[index].state = HolderState::kHeld;
+    Status recorded = co_await put(*view.attachment);
+    HF_CO_TRY(recorded);
+  }
+  co_return std::move(result);
+}
+
+}  // namespace hf::cluster

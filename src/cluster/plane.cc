@@ -1,0 +1,127 @@
+#include "cluster/plane.h"
+
+#include "volume/spec/inline_parser.h"
+
+namespace hf::cluster {
+
+bool is_refusal(ErrorCode code) {
+  return code != ErrorCode::kCancelled && code != ErrorCode::kClosed &&
+         code != ErrorCode::kTimeout && code != ErrorCode::kAmbiguous &&
+         code != ErrorCode::kUnavailable;
+}
+
+bool is_docker(const std::string& holder) {
+  return holder.starts_with("docker:");
+}
+
+Plane::Plane(ControlPorts ports, const ControlOptions& options)
+    : ports_(ports),
+      options_(options),
+      instance_(ports.random.next()),
+      catalog_(ports.store, ports.clock, instance_) {}
+
+Task<Result<std::string>> Plane::name_of(std::string text) {
+  if (const std::optional<VolumeId> id = VolumeId::parse(text)) {
+    Result<std::optional<KeptVolume>> volume = co_await catalog_.volume(*id);
+    HF_CO_TRY(volume);
+    if (volume.value()) co_return volume.value()->record.name;
+  }
+  Result<spec::ParsedName> parsed = spec::parse_volume_name(text);
+  HF_CO_TRY(parsed);
+  co_return parsed->spec.name;
+}
+
+Task<Result<Section>> Plane::enter(std::string name) {
+  Section section;
+  section.first = co_await locks_.lock(std::move(name));
+  co_await driving_.acquire();
+  section.driving = SemaphoreUnits(driving_, 1);
+  co_return std::move(section);
+}
+
+Task<Result<std::optional<View>>> Plane::load(std::string name) {
+  std::optional<View> view;
+  Result<std::optional<KeptName>> entry = co_await catalog_.name(Catalog::volume_name_key(name));
+  HF_CO_TRY(entry);
+  if (!entry.value()) co_return std::move(view);
+  const std::optional<VolumeId> id = VolumeId::parse(entry.value()->record.id);
+  if (!id) co_return make_error(ErrorCode::kCorruption, "the name {} stands for no id", name);
+  Result<std::optional<KeptVolume>> volume = co_await catalog_.volume(*id);
+  HF_CO_TRY(volume);
+  // The two are written together; one without the other is being removed right now.
+  if (!volume.value()) {
+    co_return make_error(ErrorCode::kConflict, "volume {} was removed meanwhile", name);
+  }
+  Result<std::optional<KeptAttachment>> attachment = co_await catalog_.attachment(*id);
+  HF_CO_TRY(attachment);
+  view.emplace();
+  view->volume = std::move(*volume.value());
+  view->attachment = std::move(attachment).value();
+  co_return std::move(view);
+}
+
+Task<Result<View>> Plane::load_settled(std::string name) {
+  Result<std::optional<View>> view = co_await load(name);
+  HF_CO_TRY(view);
+  if (!view.value()) co_return not_found(name);
+  Status settled = co_await settle(*view.value());
+  HF_CO_TRY(settled);
+  co_return std::move(*view.value());
+}
+
+Task<Status> Plane::settle(View& view) {
+  const std::string name = view.volume->name;
+  if (view.attachment && view.attachment->record.node == options_.node &&
+      view.attachment->record.boot != options_.boot_id) {
+    Status forgotten = co_await forget_dead_attachment(view);
+    HF_CO_TRY(forgotten);
+  }
+  if (view.volume->state == LifeState::kCreating) {
+    Status done = co_await finish_create(view);
+    HF_CO_TRY(done);
+  }
+  if (view.volume->state == LifeState::kDeleting) {
+    Status done = co_await finish_delete(view);
+    HF_CO_TRY(done);
+    co_return not_found(name);
+  }
+  if (!view.volume->restoring.is_nil()) {
+    Status done = co_await finish_restore(view);
+    HF_CO_TRY(done);
+  }
+  if (view.volume->resizing_to_bytes != 0) {
+    Status done = co_await finish_resize(view);
+    HF_CO_TRY(done);
+  }
+  co_return Status();
+}
+
+Task<Status> Plane::put(KeptVolume& volume) {
+  Batch batch(catalog_);
+  batch.put(volume);
+  co_return co_await catalog_.commit(std::move(batch));
+}
+
+Task<Status> Plane::put(KeptAttachment& attachment) {
+  Batch batch(catalog_);
+  batch.put(attachment);
+  co_return co_await catalog_.commit(std::move(batch));
+}
+
+Result<MemberRecord> Plane::local_member(const VolumeRecord& volume) const {
+  for (const MemberRecord& member : volume.members) {
+    if (member.node == options_.node) return member;
+  }
+  return make_error(ErrorCode::kFailedPrecondition, "volume {} has no replica on this node ({})",
+                    volume.name, options_.node_name);
+}
+
+std::string Plane::primary_path(const VolumeRecord& volume) const {
+  return options_.mount_root + "/" + spec::name_as_file(volume.name);
+}
+
+Error Plane::not_found(std::string_view name) const {
+  return make_error(ErrorCode::kNotFound, "there is no volume {}", name);
+}
+
+}  // namespace hf::cluster

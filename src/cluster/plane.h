@@ -1,0 +1,177 @@
+// Plane: the operations themselves, without bounds and time limits (control_plane.h adds them). One
+// file per verb implements its part of this class. Private to the room.
+//
+// A verb: enter() the volume's section (one at a time per volume), load() its view, settle() what
+// is unfinished, decide, then intent → ports → done. A view whose Batch failed is not used any
+// further: the error goes up, and the operation is asked again from the start (all are idempotent).
+#pragma once
+
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "cluster/catalog.h"
+#include "cluster/control_plane.h"
+#include "cluster/keyed_mutex.h"
+#include "runtime/sync.h"
+
+namespace hf::cluster {
+
+// What the store says of one volume.
+struct View {
+  View() = default;
+  KeptVolume volume;
+  std::optional<KeptAttachment> attachment;
+};
+
+// The right to work on a volume (or two).
+struct Section {
+  Section() = default;
+  KeyedMutex::Guard first;
+  KeyedMutex::Guard second;
+  SemaphoreUnits driving;
+};
+
+class Plane {
+ public:
+  Plane(ControlPorts ports, const ControlOptions& options);
+
+  // create_volume.cc, clone.cc, delete_volume.cc
+  Task<Result<VolumeInfo>> create(const CreateVolume& request);
+  Task<Result<VolumeInfo>> clone(const CloneVolume& request);
+  Task<Status> remove(const DeleteVolume& request);
+  // resize.cc, update.cc
+  Task<Result<VolumeInfo>> resize(std::string name, uint64_t size_bytes);
+  Task<Result<VolumeInfo>> update(const UpdateVolume& request);
+  // attach.cc, detach.cc, mount.cc, unmount.cc
+  Task<Result<VolumeInfo>> attach(const AttachVolume& request);
+  Task<Status> detach(std::string name);
+  Task<Result<MountInfo>> mount(const MountVolume& request);
+  Task<Status> unmount(const UnmountVolume& request);
+  // snapshot.cc, restore.cc
+  Task<Result<SnapshotInfo>> create_snapshot(const CreateSnapshot& request);
+  Task<Result<std::vector<SnapshotInfo>>> list_snapshots(std::string volume);
+  Task<Status> delete_snapshot(std::string volume, std::string snapshot);
+  Task<Result<VolumeInfo>> restore(std::string volume, std::string snapshot);
+  // pools.cc
+  Task<Result<PoolInfo>> add_pool(const AddPool& request);
+  Task<Result<std::vector<PoolInfo>>> list_pools();
+  Task<Result<PoolInfo>> inspect_pool(std::string pool);
+  Task<Result<PoolInfo>> expand_pool(std::string pool, uint64_t size_bytes);
+  // inspect.cc
+  Task<Result<VolumeInfo>> inspect(std::string name);
+  Task<Result<std::vector<VolumeInfo>>> list();
+  Task<Result<std::vector<NodeInfo>>> list_nodes();
+  Task<Result<ClusterStatus>> status();
+  // reconcile.cc
+  Task<Status> register_node();
+  // True: all is well; false: something is left to be tried again soon.
+  Task<bool> reconcile(bool at_start);
+  Task<Status> park() { return ports_.exporter.park(); }
+
+ private:
+  // ---- plane.cc: what the verbs share
+  // The volume's name from a name, an id or an inline spec.
+  Task<Result<std::string>> name_of(std::string text);
+  Task<Result<Section>> enter(std::string name);
+  // Empty: there is no such volume.
+  Task<Result<std::optional<View>>> load(std::string name);
+  // The view of a volume that is there and settled; kNotFound otherwise.
+  Task<Result<View>> load_settled(std::string name);
+  // Finishes what was begun on the volume: create, restore, resize, delete. kNotFound when it is
+  // gone afterwards.
+  Task<Status> settle(View& view);
+  Task<Status> put(KeptVolume& volume);
+  Task<Status> put(KeptAttachment& attachment);
+  Result<MemberRecord> local_member(const VolumeRecord& volume) const;
+  std::string primary_path(const VolumeRecord& volume) const;
+  Error not_found(std::string_view name) const;
+  WallTime now() const { return ports_.clock.wall(); }
+
+  // ---- verbs' own parts
+  Task<Result<VolumeInfo>> create_from_parent(const CreateVolume& request);
+  Task<Result<VolumeInfo>> reuse(View& view, const CreateVolume& request);
+  Task<Status> plan_members(VolumeRecord& record);
+  Task<Status> begin_create(KeptVolume& volume);
+  Task<Status> finish_create(View& view);
+  Task<Status> drop_clone_source(const CloneSource& source);
+  Task<Status> undo_create(View& view);
+  Task<Status> finish_delete(View& view);
+  Task<Status> finish_resize(View& view);
+  Task<Status> grow_to(View& view, uint64_t size_bytes);
+  Task<Status> finish_restore(View& view);
+  Task<Result<KeptSnapshot>> cut_snapshot(View& view, std::string name,
+                                          const std::map<std::string, std::string>& labels);
+  Task<Status> drop_snapshot(const VolumeRecord& volume, KeptSnapshot& snapshot);
+  Task<Result<std::optional<KeptSnapshot>>> find_snapshot(const VolumeRecord& volume,
+                                                          std::string text);
+  Task<Status> settle_snapshots(View& view);
+  Task<Result<bool>> is_clone_source(SnapshotId snapshot);
+
+  // attach.cc
+  Task<Status> serve(View& view, ExportKind kind);
+  Task<Status> begin_serving(View& view);
+  Task<Status> bring_up(View& view, ExportKind kind);
+  Task<Status> forget_dead_attachment(View& view);
+  // detach.cc: "" when the device is out of the kernel, else why it is still used.
+  Task<Result<std::string>> release(View& view);
+  Task<Result<std::string>> take_out(View& view, bool* unmounted);
+  Task<Status> mount_back(View& view);
+  // Drops holders that are certainly or (by grace) probably gone; kInUse naming who is there.
+  Task<Status> release_if_unused(View& view, Duration docker_grace);
+  Task<Result<std::vector<HolderRecord>>> live_holders(const View& view, Duration docker_grace);
+  // mount.cc, unmount.cc
+  Task<Status> ensure_primary(View& view);
+  Task<void> undo_mount(View& view);
+  Task<Status> make_file_system(View& view, const FilesystemSpec& fs);
+  FilesystemSpec filesystem_spec(const VolumeRecord& volume) const;
+  Task<Result<MountInfo>> add_holder(View& view, const MountVolume& request);
+  Task<Status> drop_holder(View& view, size_t index);
+  Task<Status> finish_holders(View& view);
+
+  // pools.cc
+  Task<Result<PoolInfo>> pool_info(const PoolRecord& record, uint64_t provisioned,
+                                   uint32_t replicas);
+  Task<Result<std::vector<PoolInfo>>> pool_infos();
+  Task<Status> finish_pool(KeptPool& pool, const AddPool* request);
+  Task<Result<KeptPool>> find_pool(std::string text);
+  // inspect.cc
+  Task<VolumeInfo> info_of(const View& view, uint32_t snapshots);
+  Task<Result<VolumeInfo>> info(const View& view);
+  SnapshotInfo info_of(const SnapshotRecord& snapshot, const VolumeRecord& volume) const;
+  Task<Result<std::vector<PoolFacts>>> pool_facts();
+  // reconcile.cc
+  Task<bool> converge_pools();
+  Task<bool> converge_volumes(bool at_start);
+  Task<Status> converge(std::string name, bool at_start);
+  Task<Status> converge_attachment(View& view, bool at_start);
+  Task<bool> look_for_orphans();
+  Task<bool> look_for_strays();
+
+  ControlPorts ports_;
+  const ControlOptions& options_;
+  const uint64_t instance_;
+  Catalog catalog_;
+  KeyedMutex locks_;
+  Semaphore driving_{kMaxDriving};
+
+  // What only this process knows.
+  struct Served {
+    std::shared_ptr<BlockDevice> device;
+    uint64_t epoch = 0;
+  };
+  std::map<VolumeId, Served> served_;
+  std::map<PoolId, std::string> closed_pools_;  // pools that could not be opened, and why
+  std::set<PoolId> open_pools_;
+  std::map<VolumeId, std::string> troubles_;  // what the reconciler could not mend
+  std::vector<std::string> findings_;         // orphans and strays
+};
+
+// Whether a port's failure says that nothing will come of the request (undo it), rather than that
+// this process is ending or nobody knows.
+bool is_refusal(ErrorCode code);
+bool is_docker(const std::string& holder);
+
+}  // namespace hf::cluster

@@ -1,0 +1,411 @@
+#include "cluster/records.h"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <charconv>
+#include <nlohmann/json.hpp>
+
+#include "base/bytes.h"
+#include "base/crc32c.h"
+#include "volume/spec/codec.h"
+
+namespace hf::cluster {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// Names of enumerators, in their order: they are stored, so they never change.
+constexpr std::array<std::string_view, 3> names_of(LifeState) {
+  return {"creating", "ready", "deleting"};
+}
+constexpr std::array<std::string_view, 3> names_of(VolumePhase) {
+  return {"detached", "recovering", "active"};
+}
+constexpr std::array<std::string_view, 3> names_of(HolderState) {
+  return {"arriving", "held", "leaving"};
+}
+constexpr std::array<std::string_view, 4> names_of(ExportKind) {
+  return {"none", "ublk", "nbd", "fuse_loop"};
+}
+
+// One list of fields per record serves both directions: `Writer` puts each into a JSON object,
+// `Reader` takes each out of one and remembers the first that is missing or wrong.
+class Writer {
+ public:
+  static constexpr bool kReads = false;
+  template <typename T>
+  void field(const char* name, T& value) {
+    out_[name] = to_json(value);
+  }
+  Json take() { return std::move(out_); }
+
+  static Json to_json(const std::string& value) { return value; }
+  static Json to_json(bool value) { return value; }
+  static Json to_json(uint32_t value) { return value; }
+  static Json to_json(uint64_t value) { return value; }
+  static Json to_json(WallTime value) { return value.ns; }
+  template <typename Tag>
+  static Json to_json(const Id<Tag>& id) {
+    return id.is_nil() ? std::string() : id.to_string();
+  }
+  static Json to_json(const std::map<std::string, std::string>& value) { return value; }
+  static Json to_json(const VolumeSpec& spec) {
+    const Result<std::string> text = spec::to_json(spec);
+    HF_ASSERT(text.ok(), "a spec is validated before it is recorded: {}", text.error().to_string());
+    return text.value();
+  }
+  template <typename T>
+  requires std::is_enum_v<T>
+  static Json to_json(T value) { return std::string(names_of(value)[static_cast<size_t>(value)]); }
+  template <typename T>
+  static Json to_json(const std::vector<T>& list) {
+    Json out = Json::array();
+    for (const T& item : list) out.push_back(to_json(item));
+    return out;
+  }
+  template <typename T>
+  static Json to_json(const std::optional<T>& value) {
+    return value ? to_json(*value) : Json(nullptr);
+  }
+  template <typename T>
+  requires requires(Writer& w, T& t) { fields(w, t); }
+  static Json to_json(const T& value) {
+    Writer inner;
+    fields(inner, const_cast<T&>(value));
+    return inner.take();
+  }
+
+ private:
+  Json out_ = Json::object();
+};
+
+class Reader {
+ public:
+  static constexpr bool kReads = true;
+  explicit Reader(const Json& in) : in_(in) {
+    if (!in.is_object()) fail("an object");
+  }
+  template <typename T>
+  void field(const char* name, T& value) {
+    if (!error_.empty()) return;
+    const auto found = in_.find(name);
+    if (found == in_.end()) return fail(name);
+    ++used_;
+    if (!from_json(*found, value)) fail(name);
+  }
+  // "" when every field was there, well formed, and nothing else was.
+  std::string error() const {
+    if (error_.empty() && used_ != in_.size()) return "a field that this version does not know";
+    return error_;
+  }
+
+ private:
+  void fail(const std::string& what) {
+    if (error_.empty()) error_ = what + (inner_.empty() ? "" : ": " + inner_);
+  }
+  bool from_json(const Json& in, std::string& out) {
+    if (!in.is_string()) return false;
+    out = in.get_ref<const std::string&>();
+    return true;
+  }
+  bool from_json(const Json& in, bool& out) {
+    if (!in.is_boolean()) return false;
+    out = in.get<bool>();
+    return true;
+  }
+  bool from_json(const Json& in, uint64_t& out) {
+    if (!in.is_number_unsigned()) return false;
+    out = in.get<uint64_t>();
+    return true;
+  }
+  bool from_json(const Json& in, uint32_t& out) {
+    if (!in.is_number_unsigned() || in.get<uint64_t>() > UINT32_MAX) return false;
+    out = in.get<uint32_t>();
+    return true;
+  }
+  bool from_json(const Json& in, WallTime& out) {
+    if (!in.is_number_integer()) return false;
+    out.ns = in.get<int64_t>();
+    return true;
+  }
+  template <typename Tag>
+  bool from_json(const Json& in, Id<Tag>& out) {
+    if (!in.is_string()) return false;
+    const std::string& text = in.get_ref<const std::string&>();
+    out = Id<Tag>();
+    if (text.empty()) return true;
+    const auto id = Id<Tag>::parse(text);
+    if (id) out = *id;
+    return id.has_value();
+  }
+  bool from_json(const Json& in, std::map<std::string, std::string>& out) {
+    if (!in.is_object()) return false;
+    for (const auto& [key, value] : in.items()) {
+      if (!value.is_string()) return false;
+      out[key] = value.get_ref<const std::string&>();
+    }
+    return true;
+  }
+  bool from_json(const Json& in, VolumeSpec& out) {
+    if (!in.is_string()) return false;
+    Result<VolumeSpec> spec = spec::from_json(in.get_ref<const std::string&>());
+    if (!spec.ok()) {
+      inner_ = spec.error().to_string();
+      newer_ = newer_ || spec.code() == ErrorCode::kNewerFormat;
+      return false;
+    }
+    out = std::move(spec).value();
+    return true;
+  }
+  template <typename T>
+  requires std::is_enum_v<T>
+  bool from_json(const Json& in, T& out) {
+    if (!in.is_string()) return false;
+    const auto& names = names_of(out);
+    for (size_t i = 0; i < names.size(); ++i) {
+      if (in.get_ref<const std::string&>() != names[i]) continue;
+      out = static_cast<T>(i);
+      return true;
+    }
+    return false;
+  }
+  template <typename T>
+  bool from_json(const Json& in, std::vector<T>& out) {
+    if (!in.is_array()) return false;
+    for (const Json& item : in) {
+      T value;
+      if (!from_json(item, value)) return false;
+      out.push_back(std::move(value));
+    }
+    return true;
+  }
+  template <typename T>
+  bool from_json(const Json& in, std::optional<T>& out) {
+    out.reset();
+    if (in.is_null()) return true;
+    T value;
+    if (!from_json(in, value)) return false;
+    out = std::move(value);
+    return true;
+  }
+  template <typename T>
+  requires requires(Reader& r, T& t) { fields(r, t); }
+  bool from_json(const Json& in, T& out) {
+    Reader reader(in);
+    fields(reader, out);
+    inner_ = reader.error();
+    return inner_.empty();
+  }
+
+  const Json& in_;
+  size_t used_ = 0;
+  std::string error_;
+  std::string inner_;
+
+ public:
+  bool newer_ = false;
+};
+
+template <typename V>
+void fields(V& v, Stamp& r) {
+  v.field("generation", r.generation);
+  v.field("writer", r.writer);
+}
+
+template <typename V>
+void fields(V& v, MemberRecord& r) {
+  v.field("node", r.node);
+  v.field("pool", r.pool);
+  v.field("replica", r.replica);
+  v.field("left_generation", r.left_generation);
+}
+
+template <typename V>
+void fields(V& v, CloneSource& r) {
+  v.field("volume", r.volume);
+  v.field("replica", r.replica);
+  v.field("snapshot", r.snapshot);
+  v.field("size_bytes", r.size_bytes);
+}
+
+template <typename V>
+void fields(V& v, FsRecord& r) {
+  v.field("formatted", r.formatted);
+  v.field("uuid", r.uuid);
+  v.field("bytes", r.bytes);
+}
+
+template <typename V>
+void fields(V& v, VolumeRecord& r) {
+  v.field("stamp", r.stamp);
+  v.field("id", r.id);
+  v.field("name", r.name);
+  v.field("created_spec", r.created_spec);
+  v.field("spec", r.spec);
+  v.field("state", r.state);
+  v.field("size_bytes", r.size_bytes);
+  v.field("created_ns", r.created);
+  v.field("parent", r.parent);
+  v.field("epoch", r.epoch);
+  v.field("phase", r.phase);
+  v.field("coordinator", r.coordinator);
+  v.field("coordinator_instance", r.coordinator_instance);
+  v.field("lineage", r.lineage);
+  v.field("members", r.members);
+  v.field("in_sync", r.in_sync);
+  v.field("fs", r.fs);
+  v.field("resizing_to_bytes", r.resizing_to_bytes);
+  v.field("restoring", r.restoring);
+  v.field("source", r.source);
+}
+
+template <typename V>
+void fields(V& v, SnapshotRecord& r) {
+  v.field("stamp", r.stamp);
+  v.field("id", r.id);
+  v.field("name", r.name);
+  v.field("volume", r.volume);
+  v.field("state", r.state);
+  v.field("size_bytes", r.size_bytes);
+  v.field("created_ns", r.created);
+  v.field("labels", r.labels);
+  v.field("fs", r.fs);
+}
+
+template <typename V>
+void fields(V& v, HolderRecord& r) {
+  v.field("holder", r.holder);
+  v.field("target", r.target);
+  v.field("read_only", r.read_only);
+  v.field("count", r.count);
+  v.field("state", r.state);
+  v.field("since_ns", r.since);
+}
+
+template <typename V>
+void fields(V& v, AttachmentRecord& r) {
+  v.field("stamp", r.stamp);
+  v.field("volume", r.volume);
+  v.field("node", r.node);
+  v.field("boot", r.boot);
+  v.field("epoch", r.epoch);
+  v.field("attached", r.attached);
+  v.field("pinned", r.pinned);
+  v.field("mounted", r.mounted);
+  v.field("kind", r.kind);
+  v.field("device", r.device);
+  v.field("since_ns", r.since);
+  v.field("holders", r.holders);
+}
+
+template <typename V>
+void fields(V& v, PoolRecord& r) {
+  v.field("stamp", r.stamp);
+  v.field("id", r.id);
+  v.field("node", r.node);
+  v.field("path", r.path);
+  v.field("state", r.state);
+  v.field("size_bytes", r.size_bytes);
+  v.field("io_class", r.io_class);
+  v.field("created_ns", r.created);
+}
+
+template <typename V>
+void fields(V& v, NodeRecord& r) {
+  v.field("stamp", r.stamp);
+  v.field("id", r.id);
+  v.field("name", r.name);
+  v.field("address", r.address);
+  v.field("version", r.version);
+  v.field("started_ns", r.started);
+}
+
+template <typename V>
+void fields(V& v, NameRecord& r) {
+  v.field("stamp", r.stamp);
+  v.field("id", r.id);
+}
+
+uint32_t record_crc(std::string_view kind, uint32_t version, std::string_view body) {
+  const std::string head = fmt::format("{} {}\n", kind, version);
+  return crc32c_extend(crc32c(as_bytes(head)), as_bytes(body));
+}
+
+Error broken(std::string_view key, std::string_view kind, std::string_view why) {
+  return make_error(ErrorCode::kCorruption, "the state store's {} record {} is damaged: {}", kind,
+                    key, why);
+}
+
+struct Head {
+  uint32_t version = 0;
+  uint32_t crc = 0;
+  std::string_view body;
+};
+
+std::optional<Head> split_head(std::string_view kind, std::string_view text) {
+  const size_t end = text.find('\n');
+  if (end == std::string_view::npos || !text.starts_with(kind)) return std::nullopt;
+  std::string_view line = text.substr(kind.size(), end - kind.size());
+  Head head;
+  head.body = text.substr(end + 1);
+  const size_t blank = line.find(' ', 1);
+  if (line.empty() || line[0] != ' ' || blank == std::string_view::npos) return std::nullopt;
+  const std::string_view version = line.substr(1, blank - 1);
+  const std::string_view crc = line.substr(blank + 1);
+  const auto v = std::from_chars(version.data(), version.data() + version.size(), head.version);
+  const auto c = std::from_chars(crc.data(), crc.data() + crc.size(), head.crc, 16);
+  if (v.ec != std::errc() || v.ptr != version.data() + version.size()) return std::nullopt;
+  if (crc.size() != 8 || c.ec != std::errc() || c.ptr != crc.data() + 8) return std::nullopt;
+  return head;
+}
+
+}  // namespace
+
+template <typename Record>
+std::string encode_record(const Record& record) {
+  const std::string body =
+      Writer::to_json(record).dump(-1, ' ', false, Json::error_handler_t::replace);
+  return fmt::format("{} {} {:08x}\n{}", Record::kKind, Record::kVersion,
+                     record_crc(Record::kKind, Record::kVersion, body), body);
+}
+
+template <typename Record>
+Result<Record> decode_record(std::string_view key, std::string_view text) {
+  const std::optional<Head> head = split_head(Record::kKind, text);
+  if (!head) return broken(key, Record::kKind, "its first line is not that of such a record");
+  if (head->crc != record_crc(Record::kKind, head->version, head->body)) {
+    return broken(key, Record::kKind, "its checksum does not match");
+  }
+  if (head->version > Record::kVersion) {
+    return make_error(
+        ErrorCode::kNewerFormat,
+        "the state store's {} record {} has version {}, this holdfast knows up to {}; install "
+        "the newer one again",
+        Record::kKind, key, head->version, Record::kVersion);
+  }
+  const Json body = Json::parse(head->body, nullptr, false);
+  if (body.is_discarded()) return broken(key, Record::kKind, "it is not JSON");
+  Record record;
+  Reader reader(body);
+  fields(reader, record);
+  if (reader.newer_)
+    return Error(ErrorCode::kNewerFormat, fmt::format("{}: {}", key, reader.error()));
+  if (!reader.error().empty()) return broken(key, Record::kKind, reader.error());
+  return record;
+}
+
+template std::string encode_record(const VolumeRecord&);
+template std::string encode_record(const SnapshotRecord&);
+template std::string encode_record(const AttachmentRecord&);
+template std::string encode_record(const PoolRecord&);
+template std::string encode_record(const NodeRecord&);
+template std::string encode_record(const NameRecord&);
+template Result<VolumeRecord> decode_record(std::string_view, std::string_view);
+template Result<SnapshotRecord> decode_record(std::string_view, std::string_view);
+template Result<AttachmentRecord> decode_record(std::string_view, std::string_view);
+template Result<PoolRecord> decode_record(std::string_view, std::string_view);
+template Result<NodeRecord> decode_record(std::string_view, std::string_view);
+template Result<NameRecord> decode_record(std::string_view, std::string_view);
+
+}  // namespace hf::cluster

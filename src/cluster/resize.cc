@@ -1,0 +1,96 @@
+#include <algorithm>
+
+#include "base/log.h"
+#include "base/units.h"
+#include "cluster/plane.h"
+#include "runtime/fault_point.h"
+
+namespace hf::cluster {
+
+Task<Result<VolumeInfo>> Plane::resize(std::string text, uint64_t size_bytes) {
+  Result<std::string> name = co_await name_of(std::move(text));
+  HF_CO_TRY(name);
+  Result<Section> section = co_await enter(name.value());
+  HF_CO_TRY(section);
+  Result<View> view = co_await load_settled(name.value());
+  HF_CO_TRY(view);
+  Status grown = co_await grow_to(view.value(), size_bytes);
+  HF_CO_TRY(grown);
+  co_return co_await info(view.value());
+}
+
+Task<Status> Plane::grow_to(View& view, uint64_t size_bytes) {
+  VolumeRecord& record = view.volume.record;
+  if (size_bytes > spec::kMaxVolumeBytes) {
+    co_return make_error(ErrorCode::kInvalidArgument, "{} is above the largest volume, {}",
+                         format_size(size_bytes), format_size(spec::kMaxVolumeBytes));
+  }
+  size_bytes = round_up(size_bytes, kBlockSize);
+  if (size_bytes == record.size_bytes) co_return Status();
+  if (size_bytes < record.size_bytes) {
+    co_return make_error(ErrorCode::kInvalidArgument,
+                         "volume {} has {}: it cannot shrink to {}; make a smaller one and copy",
+                         record.name, format_size(record.size_bytes), format_size(size_bytes));
+  }
+  Result<std::vector<PoolInfo>> pools = co_await pool_infos();
+  HF_CO_TRY(pools);
+  for (const MemberRecord& member : record.members) {
+    for (const PoolInfo& pool : pools.value()) {
+      if (pool.id != member.pool) continue;
+      const Status room = check_room(pool, size_bytes - record.size_bytes, options_.limits);
+      if (!room.ok()) co_return room.error().with_context("resize volume " + record.name);
+    }
+  }
+  record.resizing_to_bytes = size_bytes;
+  Status intended = co_await put(view.volume);
+  HF_CO_TRY(intended);
+  co_return co_await finish_resize(view);
+}
+
+// Replica, device, file system, record: each step can be repeated.
+Task<Status> Plane::finish_resize(View& view) {
+  VolumeRecord& record = view.volume.record;
+  const std::string what = "resize volume " + record.name;
+  for (const MemberRecord& member : record.members) {
+    Status grown =
+        co_await ports_.host.resize_replica(member.pool, member.replica, record.resizing_to_bytes);
+    if (grown.ok()) continue;
+    if (is_refusal(grown.code())) {
+      HF_PROBE("cluster.resize_undone");
+      record.resizing_to_bytes = 0;
+      Status undone = co_await put(view.volume);
+      HF_CO_TRY(undone);
+    }
+    co_return grown.error().with_context(what);
+  }
+  if (view.attachment) {
+    Status served = co_await serve(view, ExportKind::kNone);
+    HF_CO_TRY(served);
+    Status told = co_await ports_.exporter.resized(record.id);
+    if (!told.ok()) co_return told.error().with_context(what);
+    const std::string path = primary_path(record);
+    const std::string device = view.attachment->record.device;
+    Result<std::vector<std::string>> mounts = co_await ports_.mounter.mounts_of(device);
+    if (!mounts.ok()) co_return mounts.error().with_context(what);
+    if (std::find(mounts->begin(), mounts->end(), path) != mounts->end()) {
+      Status grown = co_await ports_.mounter.grow(device, path, record.spec.fs);
+      if (grown.ok()) {
+        record.fs.bytes = record.resizing_to_bytes;
+      } else if (grown.code() == ErrorCode::kMissingFeature) {
+        // The volume has its new size and goes on in service; only its file system is behind.
+        HF_PROBE("cluster.fs_grows_later");
+        HF_LOG(kWarn, "cluster", "fs_grows_at_next_mount volume={} why=\"{}\"", record.name,
+               grown.error().message());
+      } else {
+        co_return grown.error().with_context(what);
+      }
+    }
+  }
+  // A file system that is not mounted now grows at its next mount (fs.bytes tells).
+  record.size_bytes = record.resizing_to_bytes;
+  record.spec.size_bytes = record.resizing_to_bytes;
+  record.resizing_to_bytes = 0;
+  co_return co_await put(view.volume);
+}
+
+}  // namespace hf::cluster

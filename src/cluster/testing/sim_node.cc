@@ -1,0 +1,484 @@
+#include "cluster/testing/sim_node.h"
+
+#include <algorithm>
+
+namespace hf::cluster {
+namespace {
+
+// Only its identity matters here: the store's own simulation reads and writes blocks.
+class SimDevice : public BlockDevice {
+ public:
+  SimDevice(PoolId pool, ReplicaId replica, uint64_t size)
+      : pool_(pool), replica_(replica), size_(size) {}
+  uint64_t size() const override { return size_; }
+  Task<Status> read(uint64_t, MutableByteSpan) override { co_return refused(); }
+  Task<Status> write(uint64_t, ByteSpan) override { co_return refused(); }
+  Task<Status> write_zeroes(uint64_t, uint64_t, bool) override { co_return refused(); }
+  Task<Status> discard(uint64_t, uint64_t) override { co_return refused(); }
+  Task<Status> flush() override { co_return Status(); }
+  Task<Result<std::vector<BlockExtent>>> extents(uint64_t, uint64_t, size_t) override {
+    co_return refused();
+  }
+  PoolId pool() const { return pool_; }
+  ReplicaId replica() const { return replica_; }
+
+ private:
+  static Error refused() {
+    return Error(ErrorCode::kNotSupported, "the simulated node moves no blocks");
+  }
+  PoolId pool_;
+  ReplicaId replica_;
+  uint64_t size_;
+};
+
+Error gone(const char* what) {
+  return make_error(ErrorCode::kNotFound, "{}: no such thing", what);
+}
+
+}  // namespace
+
+SimReplica* SimNode::find(PoolId pool, ReplicaId replica) {
+  const auto p = pools.find(pool);
+  if (p == pools.end()) return nullptr;
+  const auto r = p->second.replicas.find(replica);
+  return r == p->second.replicas.end() ? nullptr : &r->second;
+}
+
+SimExport* SimNode::export_of(const std::string& device) {
+  for (auto& [volume, exported] : exports) {
+    if (exported.device == device) return &exported;
+  }
+  return nullptr;
+}
+
+SimReplica* SimNode::behind(const std::string& device) {
+  SimExport* exported = export_of(device);
+  return exported == nullptr ? nullptr : find(exported->pool, exported->replica);
+}
+
+bool SimNode::is_mounted(const std::string& device) const {
+  const auto on_it = [&](const auto& entry) { return entry.second == device; };
+  return std::any_of(mounts.begin(), mounts.end(), on_it) ||
+         std::any_of(containers.begin(), containers.end(), on_it);
+}
+
+void SimNode::reboot() {
+  exports.clear();
+  mounts.clear();
+  containers.clear();
+  open_files.clear();
+}
+
+void SimPorts::kill() {
+  life_.die(sim::Death::kKill);
+  if (store_ != nullptr) store_->kill();
+}
+
+void SimPorts::count_step() {
+  if (++node_.steps == node_.kill_at) kill();
+}
+
+Task<Status> SimPorts::before(const char* what) {
+  count_step();
+  if (life_.is_dead()) co_return sim::dead_error(what);
+  const Duration takes =
+      faults_.hang > Duration::zero()
+          ? faults_.hang
+          : Duration(prng_.below(static_cast<uint64_t>(faults_.longest.count())));
+  sim::Delay delay(life_, life_.loop().now() + takes.count());
+  bool came = co_await delay;
+  if (!came || life_.is_dead()) co_return sim::dead_error(what);
+  if (faults_.refuse_one_in > 0 && prng_.chance(1, faults_.refuse_one_in)) {
+    constexpr ErrorCode kCodes[] = {ErrorCode::kIo, ErrorCode::kNoSpace, ErrorCode::kUnavailable,
+                                    ErrorCode::kLimitExceeded, ErrorCode::kFailedPool};
+    co_return make_error(kCodes[prng_.below(std::size(kCodes))], "{}: refused by the seed", what);
+  }
+  co_return Status();
+}
+
+Task<Status> SimPorts::after(const char* what) {
+  count_step();
+  if (life_.is_dead()) co_return sim::dead_error(what);
+  sim::Delay delay(life_, life_.loop().now() + static_cast<int64_t>(prng_.below(1'000'000)));
+  bool came = co_await delay;
+  if (!came || life_.is_dead()) co_return sim::dead_error(what);
+  co_return Status();
+}
+
+state::StoreFate SimPorts::fate(bool is_write) {
+  count_step();
+  if (store_one_in_ == 0 || !prng_.chance(1, store_one_in_)) return state::StoreFate::kFine;
+  if (!is_write) return state::StoreFate::kAway;
+  const auto fate = static_cast<state::StoreFate>(1 + prng_.below(4));
+  return fate == state::StoreFate::kLate && !store_late_ ? state::StoreFate::kLostReply : fate;
+}
+
+SimReplica* SimPorts::served(const std::string& device, const char* what) {
+  SimExport* exported = node_.export_of(device);
+  if (exported == nullptr || exported->served_by != life_.number()) {
+    node_.violated(fmt::format("{}: I/O to {}, which nobody serves", what, device));
+    return nullptr;
+  }
+  return node_.find(exported->pool, exported->replica);
+}
+
+// ---- ReplicaHost
+// -----------------------------------------------------------------------------------
+
+Result<PoolInfo> SimPorts::shown(PoolId id) {
+  const auto found = node_.pools.find(id);
+  if (found == node_.pools.end()) return gone("pool");
+  if (!found->second.opened_by.contains(life_.number())) {
+    return make_error(ErrorCode::kUnavailable, "pool {} is not open", found->second.path);
+  }
+  PoolInfo info;
+  info.id = id;
+  info.path = found->second.path;
+  info.state = PoolState::kOnline;
+  info.total_bytes = found->second.total;
+  info.replica_count = static_cast<uint32_t>(found->second.replicas.size());
+  return info;
+}
+
+Task<Result<PoolInfo>> SimPorts::make_pool(PoolId pool, AddPool request) {
+  Status come = co_await before("make_pool");
+  HF_CO_TRY(come);
+  SimPool& made = node_.pools[pool];
+  made.path = request.path;
+  if (made.total == 0) made.total = request.size_bytes == 0 ? 100 * kGiB : request.size_bytes;
+  made.opened_by.insert(life_.number());
+  Status back = co_await after("make_pool");
+  HF_CO_TRY(back);
+  co_return shown(pool);
+}
+
+Task<Result<PoolInfo>> SimPorts::open_pool(PoolId pool, std::string) {
+  Status come = co_await before("open_pool");
+  HF_CO_TRY(come);
+  const auto found = node_.pools.find(pool);
+  if (found == node_.pools.end()) co_return gone("open_pool");
+  if (found->second.broken)
+    co_return Error(ErrorCode::kCorruption, "pool.json does not match its checksum");
+  found->second.opened_by.insert(life_.number());
+  co_return shown(pool);
+}
+
+Task<Result<PoolInfo>> SimPorts::pool_info(PoolId pool) {
+  if (life_.is_dead()) co_return sim::dead_error("pool_info");
+  co_return shown(pool);
+}
+
+Task<Result<PoolInfo>> SimPorts::expand_pool(PoolId pool, uint64_t size_bytes) {
+  Status come = co_await before("expand_pool");
+  HF_CO_TRY(come);
+  SimPool& grown = node_.pools[pool];
+  grown.total = std::max(grown.total, size_bytes == 0 ? grown.total * 2 : size_bytes);
+  co_return shown(pool);
+}
+
+Task<Status> SimPorts::create_replica(PoolId pool, ReplicaSpec spec) {
+  Status come = co_await before("create_replica");
+  HF_CO_TRY(come);
+  const Result<PoolInfo> open = shown(pool);
+  HF_CO_TRY(open);
+  SimReplica& made = node_.pools[pool].replicas[spec.replica];
+  if (made.head.size == 0) {
+    made.volume = spec.volume;
+    made.head.size = spec.size_bytes;
+  }
+  co_return co_await after("create_replica");
+}
+
+Task<Status> SimPorts::delete_replica(PoolId pool, ReplicaId replica) {
+  Status come = co_await before("delete_replica");
+  HF_CO_TRY(come);
+  const Result<PoolInfo> open = shown(pool);
+  HF_CO_TRY(open);
+  for (const auto& [volume, exported] : node_.exports) {
+    if (exported.replica == replica)
+      node_.violated("delete_replica under its device " + exported.device);
+  }
+  node_.pools[pool].replicas.erase(replica);
+  co_return co_await after("delete_replica");
+}
+
+Task<Status> SimPorts::resize_replica(PoolId pool, ReplicaId replica, uint64_t size_bytes) {
+  Status come = co_await before("resize_replica");
+  HF_CO_TRY(come);
+  const Result<PoolInfo> open = shown(pool);
+  HF_CO_TRY(open);
+  SimReplica* found = node_.find(pool, replica);
+  if (found == nullptr) co_return gone("resize_replica");
+  if (size_bytes < found->head.size) node_.violated("resize_replica to less than there is");
+  found->head.size = std::max(found->head.size, size_bytes);
+  co_return co_await after("resize_replica");
+}
+
+Task<Result<ReplicaStats>> SimPorts::replica_stats(PoolId pool, ReplicaId replica) {
+  if (life_.is_dead()) co_return sim::dead_error("replica_stats");
+  const Result<PoolInfo> open = shown(pool);
+  HF_CO_TRY(open);
+  SimReplica* found = node_.find(pool, replica);
+  if (found == nullptr) co_return gone("replica_stats");
+  ReplicaStats stats;
+  stats.size_bytes = found->head.size;
+  stats.used_bytes = found->head.data * kBlockSize;
+  co_return std::move(stats);
+}
+
+Task<Result<std::vector<ReplicaId>>> SimPorts::list_replicas(PoolId pool) {
+  Status come = co_await before("list_replicas");
+  HF_CO_TRY(come);
+  std::vector<ReplicaId> ids;
+  for (const auto& [id, replica] : node_.pools[pool].replicas) ids.push_back(id);
+  co_return std::move(ids);
+}
+
+Task<Status> SimPorts::create_snapshot(PoolId pool, ReplicaId replica, SnapshotId snapshot) {
+  Status come = co_await before("create_snapshot");
+  HF_CO_TRY(come);
+  const Result<PoolInfo> open = shown(pool);
+  HF_CO_TRY(open);
+  SimReplica* found = node_.find(pool, replica);
+  if (found == nullptr) co_return gone("create_snapshot");
+  found->snapshots.try_emplace(snapshot, found->head);
+  co_return co_await after("create_snapshot");
+}
+
+Task<Status> SimPorts::delete_snapshot(PoolId pool, ReplicaId replica, SnapshotId snapshot) {
+  Status come = co_await before("delete_snapshot");
+  HF_CO_TRY(come);
+  const Result<PoolInfo> open = shown(pool);
+  HF_CO_TRY(open);
+  SimReplica* found = node_.find(pool, replica);
+  if (found != nullptr) found->snapshots.erase(snapshot);
+  co_return co_await after("delete_snapshot");
+}
+
+Task<Status> SimPorts::restore_snapshot(PoolId pool, ReplicaId replica, SnapshotId snapshot) {
+  Status come = co_await before("restore_snapshot");
+  HF_CO_TRY(come);
+  SimReplica* found = node_.find(pool, replica);
+  if (found == nullptr || !found->snapshots.contains(snapshot)) co_return gone("restore_snapshot");
+  for (const auto& [volume, exported] : node_.exports) {
+    if (exported.replica == replica)
+      node_.violated("restore_snapshot under its device " + exported.device);
+  }
+  found->head = found->snapshots[snapshot];
+  co_return co_await after("restore_snapshot");
+}
+
+Task<Status> SimPorts::clone_replica(PoolId pool, ReplicaId from, SnapshotId snapshot,
+                                     ReplicaSpec to) {
+  Status come = co_await before("clone_replica");
+  HF_CO_TRY(come);
+  SimReplica* source = node_.find(pool, from);
+  SimReplica* there = node_.find(pool, to.replica);
+  if (there == nullptr) {
+    if (source == nullptr || !source->snapshots.contains(snapshot)) co_return gone("clone_replica");
+    const SimImage image = source->snapshots[snapshot];
+    SimReplica& made = node_.pools[pool].replicas[to.replica];
+    made.volume = to.volume;
+    made.head = image;
+  }
+  co_return co_await after("clone_replica");
+}
+
+Task<Result<std::shared_ptr<BlockDevice>>> SimPorts::open_volume(PoolId pool, ReplicaId replica,
+                                                                 uint64_t epoch) {
+  Status come = co_await before("open_volume");
+  HF_CO_TRY(come);
+  const Result<PoolInfo> open = shown(pool);
+  HF_CO_TRY(open);
+  SimReplica* found = node_.find(pool, replica);
+  if (found == nullptr) co_return gone("open_volume");
+  if (epoch <= found->promised) {
+    node_.violated(fmt::format("open_volume under epoch {} after {}", epoch, found->promised));
+  }
+  if (found->opened_by == life_.number()) node_.violated("open_volume twice");
+  found->promised = std::max(found->promised, epoch);
+  found->opened_by = life_.number();
+  std::shared_ptr<BlockDevice> device =
+      std::make_shared<SimDevice>(pool, replica, found->head.size);
+  Status back = co_await after("open_volume");
+  HF_CO_TRY(back);
+  co_return std::move(device);
+}
+
+Task<Status> SimPorts::close_volume(PoolId pool, ReplicaId replica) {
+  Status come = co_await before("close_volume");
+  HF_CO_TRY(come);
+  SimReplica* found = node_.find(pool, replica);
+  if (found != nullptr) found->opened_by = 0;
+  co_return co_await after("close_volume");
+}
+
+// ---- Exporter
+// --------------------------------------------------------------------------------------
+
+Task<Result<ExportInfo>> SimPorts::attach(VolumeId volume, ExportKind kind,
+                                          std::shared_ptr<BlockDevice> device) {
+  Status come = co_await before("attach");
+  HF_CO_TRY(come);
+  const auto& sim_device = static_cast<const SimDevice&>(*device);
+  SimExport& exported = node_.exports[volume];
+  if (exported.device.empty()) {
+    exported.device = fmt::format("/dev/sim{}", node_.next_device++);
+    exported.kind = kind;
+    exported.pool = sim_device.pool();
+    exported.replica = sim_device.replica();
+  }
+  if (exported.replica != sim_device.replica())
+    node_.violated("attach of another replica over " + exported.device);
+  exported.served_by = life_.number();
+  ExportInfo info;
+  info.volume = volume;
+  info.kind = exported.kind;
+  info.device = exported.device;
+  Status back = co_await after("attach");
+  HF_CO_TRY(back);
+  co_return std::move(info);
+}
+
+Task<Status> SimPorts::detach(VolumeId volume) {
+  Status come = co_await before("detach");
+  HF_CO_TRY(come);
+  const auto found = node_.exports.find(volume);
+  if (found == node_.exports.end()) co_return Status();
+  if (node_.is_mounted(found->second.device) || node_.open_files.contains(found->second.device)) {
+    co_return make_error(ErrorCode::kInUse, "{} is in use", found->second.device);
+  }
+  node_.exports.erase(found);
+  co_return co_await after("detach");
+}
+
+Task<Status> SimPorts::resized(VolumeId volume) {
+  Status come = co_await before("resized");
+  HF_CO_TRY(come);
+  if (!node_.exports.contains(volume)) co_return gone("resized");
+  co_return co_await after("resized");
+}
+
+Task<Result<std::vector<ExportInfo>>> SimPorts::orphans() {
+  Status come = co_await before("orphans");
+  HF_CO_TRY(come);
+  std::vector<ExportInfo> all;
+  for (const auto& [volume, exported] : node_.exports) {
+    if (exported.served_by == life_.number()) continue;
+    ExportInfo info;
+    info.volume = volume;
+    info.kind = exported.kind;
+    info.device = exported.device;
+    all.push_back(std::move(info));
+  }
+  co_return std::move(all);
+}
+
+Task<Status> SimPorts::park() {
+  if (life_.is_dead()) co_return sim::dead_error("park");
+  for (auto& [volume, exported] : node_.exports) exported.served_by = 0;
+  for (auto& [id, pool] : node_.pools) {
+    for (auto& [replica_id, replica] : pool.replicas) replica.opened_by = 0;
+  }
+  co_return Status();
+}
+
+// ---- Mounter
+// ---------------------------------------------------------------------------------------
+
+Task<Status> SimPorts::prepare(std::string device, FilesystemSpec spec) {
+  Status come = co_await before("prepare");
+  HF_CO_TRY(come);
+  if (node_.is_mounted(device)) node_.violated("prepare of " + device + " while it is mounted");
+  SimReplica* replica = served(device, "prepare");
+  if (replica == nullptr) co_return gone("prepare");
+  SimImage& image = replica->head;
+  if (spec.may_format && image.data > 0) node_.violated("a volume with data may be formatted");
+  if (spec.may_format) {
+    if (image.has_fs && image.fs_uuid != spec.uuid && image.fs_uuid != spec.inherited_uuid) {
+      co_return Error(ErrorCode::kNotEmpty, device + " carries another file system");
+    }
+    if (!image.has_fs) image.fs_size = image.size;
+    image.has_fs = true;
+  } else if (!image.has_fs) {
+    node_.violated("a volume that was formatted is blank");
+    co_return Error(ErrorCode::kCorruption, device + " lost its file system");
+  }
+  image.fs_uuid = spec.uuid;
+  co_return co_await after("prepare");
+}
+
+Task<Status> SimPorts::mount(std::string device, std::string path, FilesystemSpec) {
+  Status come = co_await before("mount");
+  HF_CO_TRY(come);
+  SimReplica* replica = served(device, "mount");
+  if (replica == nullptr) co_return gone("mount");
+  if (!replica->head.has_fs) node_.violated("mount of " + device + " without a file system");
+  const auto found = node_.mounts.find(path);
+  if (found != node_.mounts.end() && found->second != device) {
+    co_return make_error(ErrorCode::kInUse, "{} is mounted at {}", found->second, path);
+  }
+  node_.mounts[path] = device;
+  co_return co_await after("mount");
+}
+
+Task<Status> SimPorts::bind(std::string from, std::string to, bool) {
+  Status come = co_await before("bind");
+  HF_CO_TRY(come);
+  const auto source = node_.mounts.find(from);
+  if (source == node_.mounts.end()) {
+    node_.violated("bind of " + from + ", where nothing is mounted");
+    co_return gone("bind");
+  }
+  const auto found = node_.mounts.find(to);
+  if (found != node_.mounts.end() && found->second != source->second) {
+    co_return make_error(ErrorCode::kInUse, "{} is mounted at {}", found->second, to);
+  }
+  node_.mounts[to] = source->second;
+  co_return co_await after("bind");
+}
+
+Task<Status> SimPorts::unmount(std::string path) {
+  Status come = co_await before("unmount");
+  HF_CO_TRY(come);
+  const auto found = node_.mounts.find(path);
+  if (found == node_.mounts.end()) co_return Status();
+  if (node_.open_files.contains(path))
+    co_return make_error(ErrorCode::kInUse, "{}: files are open", path);
+  const SimExport* exported = node_.export_of(found->second);
+  if (exported != nullptr && exported->served_by != life_.number()) {
+    node_.violated("unmount of " + path + ", whose device nobody serves");
+  }
+  node_.mounts.erase(found);
+  co_return co_await after("unmount");
+}
+
+Task<Status> SimPorts::grow(std::string device, std::string path, spec::FsType) {
+  Status come = co_await before("grow");
+  HF_CO_TRY(come);
+  const auto found = node_.mounts.find(path);
+  if (found == node_.mounts.end() || found->second != device)
+    node_.violated("grow of what is not mounted");
+  SimReplica* replica = served(device, "grow");
+  if (replica == nullptr) co_return gone("grow");
+  replica->head.fs_size = replica->head.size;
+  co_return co_await after("grow");
+}
+
+Task<Result<std::vector<std::string>>> SimPorts::mounts_of(std::string device) {
+  Status come = co_await before("mounts_of");
+  HF_CO_TRY(come);
+  std::vector<std::string> paths;
+  for (const auto& [path, on] : node_.mounts) {
+    if (on == device) paths.push_back(path);
+  }
+  co_return std::move(paths);
+}
+
+Task<Result<bool>> SimPorts::in_use(std::string device) {
+  Status come = co_await before("in_use");
+  HF_CO_TRY(come);
+  co_return node_.is_mounted(device);
+}
+
+}  // namespace hf::cluster

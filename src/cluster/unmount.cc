@@ -1,0 +1,91 @@
+#include "base/log.h"
+#include "cluster/plane.h"
+#include "runtime/fault_point.h"
+
+namespace hf::cluster {
+
+Task<Status> Plane::unmount(const UnmountVolume& request) {
+  if (request.holder.empty() && request.target_path.empty()) {
+    co_return Error(ErrorCode::kInvalidArgument, "unmount: whose mount, or which path?");
+  }
+  Result<std::string> name = co_await name_of(request.name);
+  HF_CO_TRY(name);
+  Result<Section> section = co_await enter(name.value());
+  HF_CO_TRY(section);
+  Result<View> loaded = co_await load_settled(name.value());
+  // Clients repeat unmounts, also of volumes that are gone.
+  if (loaded.code() == ErrorCode::kNotFound) co_return Status();
+  HF_CO_TRY(loaded);
+  View view = std::move(loaded).value();
+  if (!view.attachment) co_return Status();
+  Status served = co_await serve(view, ExportKind::kNone);
+  HF_CO_TRY(served);
+  if (!view.attachment) co_return Status();
+  for (size_t i = view.attachment->record.holders.size(); i-- > 0;) {
+    HolderRecord& holder = view.attachment->record.holders[i];
+    if (!request.holder.empty() && holder.holder != request.holder) continue;
+    if (!request.target_path.empty() && holder.target != request.target_path) continue;
+    if (holder.count > 1) {
+      HF_PROBE("cluster.counted_down");
+      holder.count -= 1;
+      Status recorded = co_await put(*view.attachment);
+      HF_CO_TRY(recorded);
+      continue;
+    }
+    Status dropped = co_await drop_holder(view, i);
+    HF_CO_TRY(dropped);
+  }
+  if (!view.attachment->record.holders.empty() || view.attachment->record.pinned)
+    co_return Status();
+  if (!request.detach_when_last) {
+    view.attachment->record.pinned = true;
+    view.attachment->record.mounted = false;
+    Status recorded = co_await put(*view.attachment);
+    HF_CO_TRY(recorded);
+    co_return co_await ports_.mounter.unmount(primary_path(view.volume.record));
+  }
+  Result<std::string> why = co_await release(view);
+  HF_CO_TRY(why);
+  // The holder has left, somebody else has not (a container whose mount was counted before an
+  // engine's restart): its files stay, and the reconciler takes the device away once nobody uses
+  // it.
+  if (!why->empty()) {
+    HF_PROBE("cluster.lingering");
+    HF_LOG(kInfo, "cluster", "lingering volume={} why={}", view.volume->name, why.value());
+  }
+  co_return Status();
+}
+
+// Takes one holder out, its own place first.
+Task<Status> Plane::drop_holder(View& view, size_t index) {
+  std::vector<HolderRecord>& holders = view.attachment->record.holders;
+  if (!holders[index].target.empty()) {
+    holders[index].state = HolderState::kLeaving;
+    Status intended = co_await put(*view.attachment);
+    HF_CO_TRY(intended);
+    Status unbound = co_await ports_.mounter.unmount(holders[index].target);
+    if (!unbound.ok()) {
+      if (is_refusal(unbound.code())) {
+        holders[index].state = HolderState::kHeld;
+        Status back = co_await put(*view.attachment);
+        HF_CO_TRY(back);
+      }
+      co_return unbound.error().with_context("unmount volume " + view.volume->name);
+    }
+  }
+  holders.erase(holders.begin() + static_cast<ptrdiff_t>(index));
+  co_return co_await put(*view.attachment);
+}
+
+// What a crash left between intent and answer: nobody was told that it was mounted, or somebody
+// asked for it to go.
+Task<Status> Plane::finish_holders(View& view) {
+  for (size_t i = view.attachment->record.holders.size(); i-- > 0;) {
+    if (view.attachment->record.holders[i].state == HolderState::kHeld) continue;
+    Status dropped = co_await drop_holder(view, i);
+    HF_CO_TRY(dropped);
+  }
+  co_return Status();
+}
+
+}  // namespace hf::cluster

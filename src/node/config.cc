@@ -1,0 +1,116 @@
+#include "node/config.h"
+
+#include <fstream>
+#include <iterator>
+#include <toml++/toml.h>
+
+#include "base/units.h"
+
+namespace hf::node {
+namespace {
+
+constexpr size_t kMaxConfigBytes = 64 * 1024;
+constexpr size_t kMaxRunDir = 80;  // a Unix socket's path holds 107 bytes
+
+Error bad_key(const std::string& file, std::string_view key, std::string_view accepted) {
+  return make_error(ErrorCode::kInvalidArgument, "{}: {}: {}", file, key, accepted);
+}
+
+Status read_string(const std::string& file, std::string_view key, const toml::node& node,
+                   std::string* out) {
+  const auto value = node.value_exact<std::string>();
+  if (!value) return bad_key(file, key, "give a string in quotes");
+  *out = *value;
+  return {};
+}
+
+Status read_port(const std::string& file, const toml::node& node, uint16_t* out) {
+  const auto value = node.value_exact<int64_t>();
+  if (!value || *value < 0 || *value > 65535) return bad_key(file, "http_port", "give 0 to 65535");
+  *out = static_cast<uint16_t>(*value);
+  return {};
+}
+
+Status read_size(const std::string& file, std::string_view key, const toml::node& node,
+                 uint64_t* out) {
+  std::string text;
+  HF_TRY(read_string(file, key, node, &text));
+  Result<uint64_t> size = parse_size(text, 1);
+  if (!size.ok()) return size.error().with_context(fmt::format("{}: {}", file, key));
+  *out = *size;
+  return {};
+}
+
+Status read_key(const std::string& file, std::string_view key, const toml::node& node,
+                NodeConfig* config) {
+  const std::pair<std::string_view, std::string*> strings[] = {
+      {"state_dir", &config->state_dir},     {"run_dir", &config->run_dir},
+      {"docker_socket", &config->docker_socket}, {"http_host", &config->http_host},
+      {"grpc_tcp", &config->grpc_tcp},       {"node_name", &config->node_name},
+      {"holder_program", &config->holder_program}, {"export", &config->export_kind}};
+  for (const auto& [name, target] : strings) {
+    if (name == key) return read_string(file, key, node, target);
+  }
+  if (key == "http_port") return read_port(file, node, &config->http_port);
+  if (key == "journal_size") return read_size(file, key, node, &config->journal_bytes);
+  if (key == "log_level") {
+    std::string text;
+    HF_TRY(read_string(file, key, node, &text));
+    if (parse_log_level(text, &config->log_level)) return {};
+    return bad_key(file, key, "give debug, info, warn, error or off");
+  }
+  return bad_key(file, key,
+                 "unknown key; known are state_dir, run_dir, docker_socket, http_host, http_port, "
+                 "grpc_tcp, node_name, holder_program, export, journal_size, log_level");
+}
+
+}  // namespace
+
+Status read_config_file(const std::string& path, NodeConfig* config) {
+  std::ifstream in(path, std::ios::binary);
+  if (!in) return make_error(ErrorCode::kNotFound, "cannot read the configuration {}", path);
+  std::string text(kMaxConfigBytes + 1, '\0');
+  in.read(text.data(), static_cast<std::streamsize>(text.size()));
+  text.resize(static_cast<size_t>(in.gcount()));
+  if (text.size() > kMaxConfigBytes) {
+    return make_error(ErrorCode::kInvalidArgument, "{} is larger than {} bytes", path,
+                      kMaxConfigBytes);
+  }
+  try {
+    const toml::table table = toml::parse(text, path);
+    for (const auto& [key, value] : table) HF_TRY(read_key(path, key.str(), value, config));
+  } catch (const toml::parse_error& e) {
+    return make_error(ErrorCode::kInvalidArgument, "{}:{}: {}", path, e.source().begin.line,
+                      e.description());
+  }
+  return {};
+}
+
+Status check_config(const NodeConfig& config) {
+  const std::pair<std::string_view, const std::string*> directories[] = {
+      {"state_dir", &config.state_dir}, {"run_dir", &config.run_dir}};
+  for (const auto& [name, path] : directories) {
+    if (path->empty() || (*path)[0] != '/') {
+      return make_error(ErrorCode::kInvalidArgument, "{} \"{}\": give an absolute path", name, *path);
+    }
+  }
+  if (config.run_dir.size() > kMaxRunDir) {
+    return make_error(ErrorCode::kInvalidArgument,
+                      "run_dir {} is longer than {} bytes: the sockets in it could not be made",
+                      config.run_dir, kMaxRunDir);
+  }
+  if (config.journal_bytes < 16 * kMiB || config.journal_bytes > 16 * kGiB ||
+      !is_aligned(config.journal_bytes, kBlockSize)) {
+    return make_error(ErrorCode::kInvalidArgument,
+                      "journal_size {}: give a multiple of 4K from 16M to 16G",
+                      format_size(config.journal_bytes));
+  }
+  if (!config.export_kind.empty() && config.export_kind != "ublk" && config.export_kind != "nbd" &&
+      config.export_kind != "fuse") {
+    return make_error(ErrorCode::kInvalidArgument,
+                      "export \"{}\": give ublk, nbd or fuse, or leave it out", config.export_kind);
+  }
+  return {};
+}
+
+}  // namespace hf::node

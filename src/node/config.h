@@ -1,0 +1,37 @@
+// The daemon's configuration: /etc/holdfast/holdfastd.toml, then flags. Unknown keys, wrong types and values
+// out of range are errors that name the file, the key and what is accepted.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "base/error.h"
+#include "base/log.h"
+
+namespace hf::node {
+
+struct NodeConfig {
+  std::string state_dir = "/var/lib/holdfast";  // 0700: state store, identity, primary mounts
+  std::string run_dir = "/run/holdfast";        // 0700: sockets, exports, pool mounts
+  std::string docker_socket = "/run/docker/plugins/holdfast.sock";  // "": no Docker plugin
+  std::string http_host = "127.0.0.1";
+  uint16_t http_port = 9010;     // /healthz and /metrics; 0: none
+  std::string grpc_tcp;          // "127.0.0.1:9100": the SDK on TCP as well; "": Unix socket only
+  std::string node_name;         // default: host name
+  std::string holder_program;    // default: holdfast-holder beside this program
+  std::string export_kind;       // "ublk", "nbd", "fuse"; "": the best that the kernel offers
+  uint64_t journal_bytes = 256u << 20;  // of new pools
+  LogLevel log_level = LogLevel::kInfo;
+
+  std::string api_socket() const { return run_dir + "/api.sock"; }
+  std::string holder_socket() const { return run_dir + "/holder.sock"; }
+  std::string state_file() const { return state_dir + "/state.db"; }
+  std::string mount_root() const { return state_dir + "/mounts"; }
+};
+
+// Fills `config` from a TOML file. kNotFound, kInvalidArgument.
+Status read_config_file(const std::string& path, NodeConfig* config);
+// The whole of it makes sense: absolute paths, ports, lengths that sockets allow.
+Status check_config(const NodeConfig& config);
+
+}  // namespace hf::node

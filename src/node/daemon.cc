@@ -1,0 +1,211 @@
+#include "node/daemon.h"
+
+#include <unistd.h>
+
+#include "api/text.h"
+#include "base/log.h"
+#include "block/default_drivers.h"
+
+namespace hf::node {
+namespace {
+
+constexpr int kLockTries = 30;
+constexpr Duration kLockPause = 100ms;
+
+std::string host_name() {
+  char name[256] = {};
+  if (::gethostname(name, sizeof name - 1) != 0 || name[0] == 0) return "node";
+  return name;
+}
+
+std::string beside_this_program(const std::string& name) {
+  char self[4096];
+  const ssize_t n = ::readlink("/proc/self/exe", self, sizeof self - 1);
+  if (n <= 0) return name;
+  const std::string path(self, static_cast<size_t>(n));
+  return path.substr(0, path.rfind('/') + 1) + name;
+}
+
+}  // namespace
+
+Daemon::~Daemon() { HF_ASSERT(control_ == nullptr && lock_ == nullptr, "stop() was not awaited"); }
+
+Task<Status> Daemon::prepare_directories() {
+  FileSystem& fs = real_->world().fs;
+  const std::string wanted[] = {config_.state_dir, config_.run_dir, config_.mount_root()};
+  for (const std::string& path : wanted) {
+    Status made = co_await fs.make_directory(path, 0700);
+    if (!made.ok() && made.code() != ErrorCode::kAlreadyExists) {
+      co_return made.error().with_context("the daemon's directories");
+    }
+  }
+  co_return Status();
+}
+
+Task<Status> Daemon::take_lock() {
+  const std::string path = config_.state_dir + "/lock";
+  OpenOptions options;
+  options.write = options.create = true;
+  Result<std::unique_ptr<File>> file = co_await real_->world().fs.open(path, options);
+  HF_CO_TRY(file);
+  // A daemon that was just killed may take a moment to be gone.
+  Status locked = (*file)->try_lock();
+  for (int tries = 0; locked.code() == ErrorCode::kLocked && tries < kLockTries; ++tries) {
+    Status slept = co_await real_->world().clock.sleep_for(kLockPause, CancelToken());
+    HF_CO_TRY(slept);
+    locked = (*file)->try_lock();
+  }
+  if (locked.code() == ErrorCode::kLocked) {
+    co_return make_error(ErrorCode::kLocked,
+                         "another holdfastd runs on {}; stop it first, or give this one a state_dir of "
+                         "its own",
+                         config_.state_dir);
+  }
+  HF_CO_TRY(locked);
+  lock_ = std::move(*file);
+  co_return Status();
+}
+
+Task<Status> Daemon::start_state() {
+  World& world = real_->world();
+  Result<Identity> identity = co_await load_or_make_identity(world, config_.state_dir);
+  HF_CO_TRY(identity);
+  identity_ = *identity;
+  Result<std::unique_ptr<state::SqliteStore>> store =
+      co_await state::SqliteStore::open(world.blocking, world.clock, config_.state_file());
+  HF_CO_TRY(store);
+  store_ = std::move(*store);
+  co_return Status();
+}
+
+Task<Status> Daemon::start_control() {
+  World& world = real_->world();
+  kernel_io_ = std::make_unique<block::UringKernelIo>(real_->loop());
+  block::DriverSettings settings;
+  settings.run_dir = config_.run_dir;
+  settings.holder_socket = config_.holder_socket();
+  const std::string holder = config_.holder_program.empty() ? beside_this_program("holdfast-holder")
+                                                            : config_.holder_program;
+  Status held = co_await block::ensure_holder(world, holder, settings.holder_socket);
+  HF_CO_TRY(held);
+  exports_ = std::make_unique<block::ExportManager>(
+      block::make_default_drivers(world, real_->loop(), *kernel_io_, settings));
+  Status exports = co_await exports_->start();
+  HF_CO_TRY(exports);
+  exporter_ = std::make_unique<ExportAdapter>(*exports_);
+  pool_files_ = std::make_unique<mount::PoolHost>(world, config_.run_dir);
+  host_ = std::make_unique<StoreHost>(world, *pool_files_, identity_, config_.journal_bytes);
+  mounts_ = std::make_unique<mount::Mounter>(world, config_.mount_root());
+  Status mounts = co_await mounts_->start();
+  HF_CO_TRY(mounts);
+  mounter_ = std::make_unique<MountAdapter>(*mounts_);
+
+  cluster::ControlOptions options;
+  options.cluster = identity_.cluster;
+  options.node = identity_.node;
+  options.node_name = config_.node_name.empty() ? host_name() : config_.node_name;
+  options.version = HF_VERSION;
+  options.mount_root = config_.mount_root();
+  options.capabilities.clone = true;
+  options.capabilities.sticky = true;
+  Result<cluster::ExportKind> preferred = api::parse_export_kind(config_.export_kind);
+  HF_CO_TRY(preferred);
+  options.preferred_export = *preferred;
+  Result<std::string> boot_id =
+      co_await world.fs.read_file("/proc/sys/kernel/random/boot_id", 4096);
+  if (boot_id.ok()) options.boot_id = boot_id->substr(0, 36);
+  cluster::ControlPorts ports{*host_, *exporter_, *mounter_, *store_, world.clock, world.random};
+  control_ = std::make_unique<cluster::ControlPlane>(ports, options);
+  co_return co_await control_->start();
+}
+
+Status Daemon::start_sockets() {
+  bridge_ = std::make_unique<api::LoopBridge>(real_->loop(), api_gate_);
+  api::GrpcServerOptions grpc;
+  grpc.unix_path = config_.api_socket();
+  grpc.tcp_address = config_.grpc_tcp;
+  grpc.version = HF_VERSION;
+  Result<std::unique_ptr<api::GrpcServer>> grpc_server =
+      api::GrpcServer::start(grpc, *control_, *bridge_);
+  HF_TRY(grpc_server);
+  grpc_server_ = std::move(*grpc_server);
+  if (config_.http_port != 0) {
+    http_api_ = std::make_unique<HttpApi>(*control_, *host_, *bridge_, HF_VERSION);
+    api::HttpServerOptions options;
+    options.tcp_host = config_.http_host;
+    options.tcp_port = config_.http_port;
+    options.handler_threads = 2;
+    Result<std::unique_ptr<api::HttpServer>> server = api::HttpServer::start(
+        options, [this](const api::HttpRequest& request) { return http_api_->handle(request); });
+    HF_TRY(server);
+    http_server_ = std::move(*server);
+  }
+  if (!config_.docker_socket.empty()) {
+    docker_ = std::make_unique<api::DockerPlugin>(*control_, *bridge_, "local");
+    api::HttpServerOptions options;
+    options.unix_path = config_.docker_socket;
+    Result<std::unique_ptr<api::HttpServer>> server = api::HttpServer::start(
+        options, [this](const api::HttpRequest& request) { return docker_->handle(request); });
+    HF_TRY(server);
+    docker_server_ = std::move(*server);
+  }
+  return {};
+}
+
+void Daemon::stop_sockets() {
+  if (docker_server_) docker_server_->stop();
+  if (http_server_) http_server_->stop();
+  if (grpc_server_) grpc_server_->stop();
+}
+
+Task<Status> Daemon::start(UringWorld& real) {
+  real_ = &real;
+  Status step = co_await prepare_directories();
+  HF_CO_TRY(step);
+  step = co_await take_lock();
+  HF_CO_TRY(step);
+  step = co_await start_state();
+  HF_CO_TRY(step);
+  step = co_await start_control();
+  HF_CO_TRY(step);
+  step = start_sockets();
+  HF_CO_TRY(step);
+  HF_LOG(kInfo, "node", "started version={} cluster={} node={} state_dir={} api={}", HF_VERSION,
+         identity_.cluster.to_string(), identity_.node.to_string(), config_.state_dir,
+         config_.api_socket());
+  co_return Status();
+}
+
+Task<void> Daemon::stop() {
+  if (real_ == nullptr) co_return;
+  // The servers' threads wait for answers of this loop, so they are stopped from a pool thread.
+  std::function<bool()> close_sockets = [this] {
+    stop_sockets();
+    return true;
+  };
+  co_await run_blocking<bool>(real_->world().blocking, close_sockets);
+  co_await api_gate_.close();
+  if (control_) {
+    Status parked = co_await control_->stop();
+    if (!parked.ok()) HF_LOG(kWarn, "node", "park_failed error=\"{}\"", parked.error().to_string());
+  }
+  if (host_) {
+    Status drained = co_await host_->stop();
+    if (!drained.ok()) HF_LOG(kWarn, "node", "drain_failed error=\"{}\"", drained.error().to_string());
+  }
+  control_.reset();
+  mounter_.reset();
+  mounts_.reset();
+  host_.reset();
+  pool_files_.reset();
+  exporter_.reset();
+  exports_.reset();
+  kernel_io_.reset();
+  if (store_) co_await store_->close();
+  store_.reset();
+  lock_.reset();
+  real_ = nullptr;
+  HF_LOG(kInfo, "node", "stopped");
+}
+
+}  // namespace hf::node

@@ -1,0 +1,65 @@
+// Daemon: everything of one node, started and stopped in order (README.md).
+#pragma once
+
+#include <memory>
+
+#include "api/grpc_server.h"
+#include "api/docker/plugin.h"
+#include "api/http/server.h"
+#include "block/export_manager.h"
+#include "block/uring_kernel_io.h"
+#include "cluster/control_plane.h"
+#include "mount/mounter.h"
+#include "mount/pool_host.h"
+#include "node/config.h"
+#include "node/export_adapter.h"
+#include "node/metrics.h"
+#include "node/mount_adapter.h"
+#include "node/store_host.h"
+#include "state/sqlite_store.h"
+#include "uring/uring_world.h"
+
+namespace hf::node {
+
+class Daemon {
+ public:
+  explicit Daemon(NodeConfig config) : config_(std::move(config)) {}
+  ~Daemon();
+
+  // Everything up to serving. After an error, stop() must still be awaited.
+  Task<Status> start(UringWorld& real);
+  // The reverse. Exports are parked, containers wait for the next daemon. Idempotent.
+  Task<void> stop();
+
+ private:
+  Task<Status> prepare_directories();
+  Task<Status> take_lock();
+  Task<Status> start_state();
+  Task<Status> start_control();
+  Status start_sockets();
+  void stop_sockets();
+
+  NodeConfig config_;
+  UringWorld* real_ = nullptr;
+  Identity identity_;
+  std::unique_ptr<File> lock_;
+  std::unique_ptr<state::SqliteStore> store_;
+  std::unique_ptr<block::UringKernelIo> kernel_io_;
+  std::unique_ptr<block::ExportManager> exports_;
+  std::unique_ptr<ExportAdapter> exporter_;
+  std::unique_ptr<mount::PoolHost> pool_files_;
+  std::unique_ptr<StoreHost> host_;
+  std::unique_ptr<mount::Mounter> mounts_;
+  std::unique_ptr<MountAdapter> mounter_;
+  std::unique_ptr<cluster::ControlPlane> control_;
+
+  Gate api_gate_;
+  std::unique_ptr<api::LoopBridge> bridge_;
+  std::unique_ptr<api::DockerPlugin> docker_;
+  std::unique_ptr<HttpApi> http_api_;
+  std::unique_ptr<api::GrpcServer> grpc_server_;
+  std::unique_ptr<api::HttpServer> docker_server_;
+  std::unique_ptr<api::HttpServer> http_server_;
+};
+
+}  // namespace hf::node

@@ -1,0 +1,138 @@
+// holdfastd: the daemon of one node.
+#include <signal.h>
+#include <sys/prctl.h>
+#include <systemd/sd-daemon.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <thread>
+
+#include "base/log.h"
+#include "node/daemon.h"
+
+namespace hf::node {
+namespace {
+
+constexpr char kConfigFile[] = "/etc/holdfast/holdfastd.toml";
+
+struct Flags {
+  std::string config_file = kConfigFile;
+  bool config_given = false;
+  std::string log_level, state_dir, run_dir, docker_socket, node_name, export_kind;
+  bool no_docker = false;
+  int http_port = -1;
+};
+
+Status apply(const Flags& flags, NodeConfig* config) {
+  Status file = read_config_file(flags.config_file, config);
+  if (!file.ok() && (flags.config_given || file.code() != ErrorCode::kNotFound)) return file;
+  const std::pair<const std::string*, std::string*> texts[] = {
+      {&flags.state_dir, &config->state_dir},         {&flags.run_dir, &config->run_dir},
+      {&flags.docker_socket, &config->docker_socket}, {&flags.node_name, &config->node_name},
+      {&flags.export_kind, &config->export_kind}};
+  for (const auto& [from, to] : texts) {
+    if (!from->empty()) *to = *from;
+  }
+  if (flags.no_docker) config->docker_socket.clear();
+  if (flags.http_port >= 0) config->http_port = static_cast<uint16_t>(flags.http_port);
+  if (!flags.log_level.empty() && !parse_log_level(flags.log_level, &config->log_level)) {
+    return make_error(ErrorCode::kInvalidArgument,
+                      "--log-level \"{}\": give debug, info, warn, error or off", flags.log_level);
+  }
+  return check_config(*config);
+}
+
+// Writes back its own device's dirty pages while the kernel needs memory: says so to the kernel, so that
+// its allocations never wait for this very process. Needs CAP_SYS_RESOURCE.
+void become_io_flusher() {
+#ifdef PR_SET_IO_FLUSHER
+  if (::prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) != 0) {
+    HF_LOG(kWarn, "node", "no_io_flusher reason=\"needs CAP_SYS_RESOURCE\"");
+  }
+#endif
+}
+
+Task<void> serve(Daemon& daemon, UringWorld& real, Event& stop, Status* result) {
+  *result = co_await daemon.start(real);
+  if (result->ok()) {
+    sd_notify(0, "READY=1");
+    co_await stop.wait();
+    sd_notify(0, "STOPPING=1");
+  }
+  co_await daemon.stop();
+}
+
+// One thread waits for the signals that all others have blocked. A second signal ends the process at once:
+// what is acknowledged is safe at any moment.
+void wait_for_signals(const sigset_t& signals, UringLoop& loop, Event& stop) {
+  for (int round = 0;; ++round) {
+    int signal = 0;
+    if (sigwait(&signals, &signal) != 0 || signal == SIGUSR1) return;  // SIGUSR1: the loop has ended
+    HF_LOG(kInfo, "node", "signal number={}", signal);
+    if (round > 0) ::_exit(128 + signal);
+    loop.post([&stop] { stop.set(); });
+  }
+}
+
+int fail(const Error& error) {
+  std::fprintf(stderr, "holdfastd: %s\n", error.to_string().c_str());
+  return error.info().exit_code;
+}
+
+int run(const NodeConfig& config) {
+  set_log_level(config.log_level);
+  if (::geteuid() != 0) {
+    return fail(make_error(ErrorCode::kPermissionDenied,
+                           "holdfastd mounts file systems and makes block devices: run it as root"));
+  }
+  sigset_t signals;
+  sigemptyset(&signals);
+  for (const int signal : {SIGTERM, SIGINT, SIGUSR1}) sigaddset(&signals, signal);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  ::signal(SIGPIPE, SIG_IGN);
+  become_io_flusher();
+  Result<std::unique_ptr<UringWorld>> real = UringWorld::create(UringWorldOptions());
+  if (!real.ok()) return fail(real.error());
+  Event stop;
+  std::thread waiter([&signals, &real, &stop] { wait_for_signals(signals, (*real)->loop(), stop); });
+  Status result;
+  {
+    Daemon daemon(config);
+    (*real)->loop().run_until(serve(daemon, **real, stop, &result));
+  }
+  pthread_kill(waiter.native_handle(), SIGUSR1);
+  waiter.join();
+  return result.ok() ? 0 : fail(result.error());
+}
+
+int main_with(int argc, char** argv) {
+  Flags flags;
+  CLI::App app("The daemon of one Holdfast node.", "holdfastd");
+  app.set_version_flag("--version", std::string("holdfastd ") + HF_VERSION);
+  CLI::Option* file = app.add_option("--config", flags.config_file, "configuration (TOML)");
+  file->capture_default_str();
+  app.add_option("--state-dir", flags.state_dir, "state store, identity, mounts");
+  app.add_option("--run-dir", flags.run_dir, "sockets");
+  app.add_option("--docker-socket", flags.docker_socket, "where Docker finds the plugin");
+  app.add_flag("--no-docker", flags.no_docker, "no Docker plugin");
+  app.add_option("--http-port", flags.http_port, "/healthz and /metrics on loopback; 0: none")
+      ->check(CLI::Range(0, 65535));
+  app.add_option("--node-name", flags.node_name, "default: the host name");
+  app.add_option("--export", flags.export_kind, "ublk, nbd or fuse; default: the best here");
+  app.add_option("--log-level", flags.log_level, "debug, info, warn, error or off");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    return app.exit(e) == 0 ? 0 : error_info(ErrorCode::kInvalidArgument).exit_code;
+  }
+  flags.config_given = file->count() > 0;
+  NodeConfig config;
+  const Status good = apply(flags, &config);
+  return good.ok() ? run(config) : fail(good.error());
+}
+
+}  // namespace
+}  // namespace hf::node
+
+int main(int argc, char** argv) { return hf::node::main_with(argc, argv); }

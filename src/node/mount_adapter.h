@@ -1,0 +1,24 @@
+// mount::Mounter in the shape of cluster::Mounter.
+#pragma once
+
+#include "cluster/ports.h"
+#include "mount/mounter.h"
+
+namespace hf::node {
+
+class MountAdapter : public cluster::Mounter {
+ public:
+  explicit MountAdapter(mount::Mounter& mounter) : mounter_(mounter) {}
+  Task<Status> prepare(std::string device, cluster::FilesystemSpec spec) override;
+  Task<Status> mount(std::string device, std::string path, cluster::FilesystemSpec spec) override;
+  Task<Status> bind(std::string from, std::string to, bool read_only) override;
+  Task<Status> unmount(std::string path) override;
+  Task<Status> grow(std::string device, std::string path, spec::FsType fs) override;
+  Task<Result<std::vector<std::string>>> mounts_of(std::string device) override;
+  Task<Result<bool>> in_use(std::string device) override;
+
+ private:
+  mount::Mounter& mounter_;
+};
+
+}  // namespace hf::node

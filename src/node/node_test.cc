@@ -1,0 +1,101 @@
+#include <gtest/gtest.h>
+
+#include <cstdio>
+#include <fstream>
+
+#include "node/config.h"
+#include "node/identity.h"
+
+namespace hf::node {
+namespace {
+
+std::string write_temp(const std::string& text) {
+  const std::string path = testing::TempDir() + "/holdfastd-" +
+                           testing::UnitTest::GetInstance()->current_test_info()->name() + ".toml";
+  std::ofstream(path) << text;
+  return path;
+}
+
+TEST(Config, ReadsEveryKey) {
+  NodeConfig config;
+  const std::string path = write_temp(R"(
+state_dir = "/s"
+run_dir = "/r"
+docker_socket = ""
+http_host = "127.0.0.2"
+http_port = 0
+grpc_tcp = "127.0.0.1:9100"
+node_name = "n1"
+holder_program = "/h"
+export = "nbd"
+journal_size = "64M"
+log_level = "warn"
+)");
+  ASSERT_TRUE(read_config_file(path, &config).ok());
+  EXPECT_EQ(config.state_file(), "/s/state.db");
+  EXPECT_EQ(config.api_socket(), "/r/api.sock");
+  EXPECT_EQ(config.http_port, 0);
+  EXPECT_EQ(config.journal_bytes, 64u << 20);
+  EXPECT_EQ(config.log_level, LogLevel::kWarn);
+  EXPECT_TRUE(check_config(config).ok());
+  std::remove(path.c_str());
+}
+
+TEST(Config, NamesTheKeyThatIsWrong) {
+  for (const auto& [text, needle] : std::vector<std::pair<std::string, std::string>>{
+           {"state_dirr = \"/s\"", "state_dirr"},
+           {"http_port = 70000", "http_port"},
+           {"http_port = \"1\"", "http_port"},
+           {"log_level = \"loud\"", "log_level"},
+           {"journal_size = \"many\"", "journal_size"},
+           {"state_dir = ", "toml:1"}}) {
+    NodeConfig config;
+    const std::string path = write_temp(text);
+    const Status read = read_config_file(path, &config);
+    ASSERT_FALSE(read.ok()) << text;
+    EXPECT_EQ(read.code(), ErrorCode::kInvalidArgument);
+    EXPECT_NE(read.error().message().find(needle), std::string::npos) << read.error().message();
+    std::remove(path.c_str());
+  }
+}
+
+TEST(Config, RefusesWhatCannotWork) {
+  NodeConfig config;
+  config.run_dir = "relative";
+  EXPECT_FALSE(check_config(config).ok());
+  config.run_dir = "/" + std::string(100, 'x');
+  EXPECT_FALSE(check_config(config).ok());
+  config = NodeConfig();
+  config.journal_bytes = 1000;
+  EXPECT_FALSE(check_config(config).ok());
+  config = NodeConfig();
+  config.export_kind = "iscsi";
+  EXPECT_FALSE(check_config(config).ok());
+}
+
+TEST(Identity, SurvivesARoundTripAndNothingElse) {
+  Identity identity;
+  identity.cluster = ClusterId::from_random(1, 2);
+  identity.node = NodeId::from_random(3, 4);
+  const std::string text = encode_identity(identity);
+  Result<Identity> back = decode_identity(text);
+  ASSERT_TRUE(back.ok());
+  EXPECT_EQ(back->cluster, identity.cluster);
+  EXPECT_EQ(back->node, identity.node);
+  // Any changed digit of an id, or of the checksum, is noticed.
+  size_t changed = 0;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] < '0' || text[i] > '9') continue;
+    std::string other = text;
+    other[i] = text[i] == '9' ? '8' : static_cast<char>(text[i] + 1);
+    EXPECT_FALSE(decode_identity(other).ok()) << i;
+    ++changed;
+  }
+  EXPECT_GT(changed, 20u);
+  EXPECT_EQ(decode_identity("").code(), ErrorCode::kCorruption);
+  EXPECT_EQ(decode_identity("{}").code(), ErrorCode::kCorruption);
+  EXPECT_EQ(decode_identity(R"({"version": 99})").code(), ErrorCode::kNewerFormat);
+}
+
+}  // namespace
+}  // namespace hf::node

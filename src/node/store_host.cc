@@ -1,0 +1,274 @@
+#include "node/store_host.h"
+
+#include "base/log.h"
+#include "runtime/clock.h"
+
+namespace hf::node {
+namespace {
+
+constexpr int kLockTries = 150;
+constexpr Duration kLockPause = 100ms;
+
+}  // namespace
+
+StoreHost::~StoreHost() { HF_ASSERT(pools_.empty(), "stop() was not called"); }
+
+Task<Status> StoreHost::stop() {
+  Status first;
+  while (!devices_.empty()) {
+    const std::shared_ptr<VolumeDevice> device = devices_.begin()->second;
+    co_await device->coordinator().close();
+    devices_.erase(devices_.begin());
+  }
+  while (!pools_.empty()) {
+    Status stopped = co_await pools_.begin()->second.pool->stop();
+    if (!stopped.ok() && first.ok()) first = stopped;
+    pools_.erase(pools_.begin());
+  }
+  co_return first;
+}
+
+std::vector<StoreHost::PoolView> StoreHost::pools() const {
+  std::vector<PoolView> out;
+  for (const auto& [id, open] : pools_) {
+    PoolView& view = out.emplace_back();
+    view.id = id;
+    view.path = open.path;
+    view.stats = open.pool->stats();
+  }
+  return out;
+}
+
+Result<Pool*> StoreHost::find(PoolId pool) const {
+  const auto it = pools_.find(pool);
+  if (it == pools_.end()) {
+    return make_error(ErrorCode::kNotFound, "pool {} is not open on this node", pool.to_string());
+  }
+  return it->second.pool.get();
+}
+
+Result<std::shared_ptr<Replica>> StoreHost::find(PoolId pool, ReplicaId replica) const {
+  Result<Pool*> in = find(pool);
+  HF_TRY(in);
+  std::shared_ptr<Replica> found = (*in)->find(replica);
+  if (found == nullptr) {
+    return make_error(ErrorCode::kNotFound, "pool {} has no replica {}", pool.to_string(),
+                      replica.to_string());
+  }
+  return found;
+}
+
+cluster::PoolInfo StoreHost::info(PoolId id, const Open& open) const {
+  const PoolStats stats = open.pool->stats();
+  cluster::PoolInfo out;
+  out.id = id;
+  out.node = identity_.node;
+  out.path = open.path;
+  out.on_device = open.on_device;
+  out.io_class = open.io_class;
+  out.total_bytes = stats.data_total_bytes;
+  out.used_bytes = stats.data_total_bytes - std::min(stats.data_total_bytes, stats.data_free_bytes);
+  out.replica_count = stats.replicas;
+  for (const ReplicaInfo& replica : open.pool->list()) out.provisioned_bytes += replica.size_bytes;
+  out.state = stats.failed         ? cluster::PoolState::kFailed
+              : stats.at_watermark ? cluster::PoolState::kFull
+                                   : cluster::PoolState::kOnline;
+  if (stats.failed) out.message = stats.failure;
+  return out;
+}
+
+Task<Result<cluster::PoolInfo>> StoreHost::open_store(PoolId pool, const mount::PoolStorage& storage,
+                                                      uint32_t io_class, bool make) {
+  PoolConfig config;
+  config.journal_dir = storage.journal_dir;
+  config.data_dir = storage.data_dir;
+  config.cluster = identity_.cluster;
+  config.node = identity_.node;
+  config.pool = pool;
+  config.journal_bytes = journal_bytes_;
+  Result<std::unique_ptr<Pool>> opened = co_await Pool::open(world_, config);
+  // The kernel finishes the writes of a killed daemon before it lets go of its lock: measured, up to some
+  // seconds. So a lock that is held is waited for, and writes of the past cannot land behind ours.
+  for (int tries = 0; opened.code() == ErrorCode::kLocked && tries < kLockTries; ++tries) {
+    Status slept = co_await world_.clock.sleep_for(kLockPause, CancelToken());
+    HF_CO_TRY(slept);
+    opened = co_await Pool::open(world_, config);
+  }
+  if (make && opened.code() == ErrorCode::kNotFound) {
+    opened = co_await Pool::create(world_, config);
+  }
+  HF_CO_TRY(opened);
+  Open& open = pools_[pool];
+  open.path = storage.path;
+  open.on_device = storage.on_device;
+  open.io_class = io_class;
+  open.pool = std::move(*opened);
+  HF_LOG(kInfo, "node", "pool_open pool={} path={} recovered_records={}", pool.to_string(),
+         storage.path, open.pool->stats().recovered_records);
+  co_return info(pool, open);
+}
+
+Task<Result<cluster::PoolInfo>> StoreHost::make_pool(PoolId pool, cluster::AddPool request) {
+  co_await opening_.lock();
+  MutexGuard guard(opening_);
+  if (const auto it = pools_.find(pool); it != pools_.end()) co_return info(pool, it->second);
+  Result<mount::PoolStorage> storage =
+      co_await files_.make(pool, request.path, request.size_bytes, request.force);
+  HF_CO_TRY(storage);
+  co_return co_await open_store(pool, *storage, request.io_class, true);
+}
+
+Task<Result<cluster::PoolInfo>> StoreHost::open_pool(PoolId pool, std::string path) {
+  co_await opening_.lock();
+  MutexGuard guard(opening_);
+  if (const auto it = pools_.find(pool); it != pools_.end()) co_return info(pool, it->second);
+  Result<mount::PoolStorage> storage = co_await files_.open(pool, path);
+  HF_CO_TRY(storage);
+  co_return co_await open_store(pool, *storage, 1, false);
+}
+
+Task<Result<cluster::PoolInfo>> StoreHost::pool_info(PoolId pool) {
+  Result<Pool*> there = find(pool);
+  HF_CO_TRY(there);
+  co_return info(pool, pools_.at(pool));
+}
+
+Task<Result<cluster::PoolInfo>> StoreHost::expand_pool(PoolId pool, uint64_t size_bytes) {
+  Result<Pool*> there = find(pool);
+  HF_CO_TRY(there);
+  Status grown = co_await files_.expand(pool, size_bytes);
+  HF_CO_TRY(grown);
+  co_return co_await pool_info(pool);
+}
+
+ReplicaSpec StoreHost::store_spec(const cluster::ReplicaSpec& spec) {
+  ReplicaSpec out;
+  out.replica = spec.replica;
+  out.volume = spec.volume;
+  out.lineage = spec.lineage;
+  out.size_bytes = spec.size_bytes;
+  return out;
+}
+
+Task<Status> StoreHost::create_replica(PoolId pool, cluster::ReplicaSpec spec) {
+  Result<Pool*> in = find(pool);
+  HF_CO_TRY(in);
+  Result<std::shared_ptr<Replica>> made = co_await (*in)->create_replica(store_spec(spec));
+  HF_CO_TRY(made);
+  co_return Status();
+}
+
+Task<Status> StoreHost::delete_replica(PoolId pool, ReplicaId replica) {
+  Result<Pool*> in = find(pool);
+  HF_CO_TRY(in);
+  if (devices_.contains(replica)) {
+    co_return make_error(ErrorCode::kInUse, "replica {} serves an attached volume",
+                         replica.to_string());
+  }
+  co_return co_await (*in)->delete_replica(replica);
+}
+
+Task<Status> StoreHost::resize_replica(PoolId pool, ReplicaId replica, uint64_t size_bytes) {
+  Result<std::shared_ptr<Replica>> found = find(pool, replica);
+  HF_CO_TRY(found);
+  const auto device = devices_.find(replica);
+  if (device != devices_.end()) {
+    const std::shared_ptr<VolumeDevice> kept = device->second;
+    co_return co_await kept->coordinator().resize(size_bytes);
+  }
+  co_return co_await (*found)->resize(size_bytes);
+}
+
+Task<Result<cluster::ReplicaStats>> StoreHost::replica_stats(PoolId pool, ReplicaId replica) {
+  Result<std::shared_ptr<Replica>> found = find(pool, replica);
+  HF_CO_TRY(found);
+  Result<uint64_t> used = co_await (*found)->allocated_bytes();
+  HF_CO_TRY(used);
+  cluster::ReplicaStats out;
+  out.size_bytes = (*found)->size();
+  out.used_bytes = *used;
+  out.checksum_errors = (*found)->stats().checksum_errors;
+  co_return out;
+}
+
+Task<Result<std::vector<ReplicaId>>> StoreHost::list_replicas(PoolId pool) {
+  Result<Pool*> in = find(pool);
+  HF_CO_TRY(in);
+  std::vector<ReplicaId> ids;
+  for (const ReplicaInfo& replica : (*in)->list()) ids.push_back(replica.replica);
+  co_return ids;
+}
+
+Task<Status> StoreHost::create_snapshot(PoolId pool, ReplicaId replica, SnapshotId snapshot) {
+  Result<std::shared_ptr<Replica>> found = find(pool, replica);
+  HF_CO_TRY(found);
+  const auto device = devices_.find(replica);
+  if (device != devices_.end()) {
+    const std::shared_ptr<VolumeDevice> kept = device->second;
+    Result<SnapshotInfo> cut = co_await kept->coordinator().snapshot(snapshot);
+    HF_CO_TRY(cut);
+    co_return Status();
+  }
+  WriteHeader header;
+  header.epoch = (*found)->promised_epoch();
+  header.commit = (*found)->stats().commit;
+  header.sequence = header.commit + 1;
+  Result<SnapshotInfo> cut = co_await (*found)->snapshot(header, snapshot);
+  HF_CO_TRY(cut);
+  co_return Status();
+}
+
+Task<Status> StoreHost::delete_snapshot(PoolId pool, ReplicaId replica, SnapshotId snapshot) {
+  Result<std::shared_ptr<Replica>> found = find(pool, replica);
+  HF_CO_TRY(found);
+  co_return co_await (*found)->delete_snapshot(snapshot);
+}
+
+Task<Status> StoreHost::restore_snapshot(PoolId pool, ReplicaId replica, SnapshotId snapshot) {
+  Result<std::shared_ptr<Replica>> found = find(pool, replica);
+  HF_CO_TRY(found);
+  if (devices_.contains(replica)) {
+    co_return make_error(ErrorCode::kInUse, "replica {} serves an attached volume",
+                         replica.to_string());
+  }
+  co_return co_await (*found)->restore(snapshot);
+}
+
+Task<Status> StoreHost::clone_replica(PoolId pool, ReplicaId from, SnapshotId snapshot,
+                                      cluster::ReplicaSpec to) {
+  Result<Pool*> in = find(pool);
+  HF_CO_TRY(in);
+  Result<std::shared_ptr<Replica>> made =
+      co_await (*in)->clone_replica(from, snapshot, store_spec(to));
+  HF_CO_TRY(made);
+  co_return Status();
+}
+
+Task<Result<std::shared_ptr<BlockDevice>>> StoreHost::open_volume(PoolId pool, ReplicaId replica,
+                                                                  uint64_t epoch) {
+  Result<std::shared_ptr<Replica>> found = find(pool, replica);
+  HF_CO_TRY(found);
+  if (const auto it = devices_.find(replica); it != devices_.end()) {
+    if (it->second->coordinator().epoch() == epoch) {
+      co_return std::shared_ptr<BlockDevice>(it->second);
+    }
+    co_return make_error(ErrorCode::kInUse, "replica {} is served under epoch {} already",
+                         replica.to_string(), it->second->coordinator().epoch());
+  }
+  Result<std::unique_ptr<Coordinator>> opened = co_await Coordinator::open(*found, epoch);
+  HF_CO_TRY(opened);
+  auto device = std::make_shared<VolumeDevice>(std::move(*opened));
+  devices_[replica] = device;
+  co_return std::shared_ptr<BlockDevice>(std::move(device));
+}
+
+Task<Status> StoreHost::close_volume(PoolId, ReplicaId replica) {
+  const auto it = devices_.find(replica);
+  if (it == devices_.end()) co_return Status();
+  const std::shared_ptr<VolumeDevice> device = it->second;
+  co_await device->coordinator().close();
+  devices_.erase(replica);
+  co_return Status();
+}
+
+}  // namespace hf::node
