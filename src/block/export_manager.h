@@ -36,6 +36,7 @@ class ExportManager {
   Task<Status> detach(VolumeId volume);
   Task<Status> resized(VolumeId volume);
   Task<Result<std::vector<ExportInfo>>> orphans();
+  // See Driver::park(): must be awaited before the end, once start() was called.
   Task<Status> park();
 
  private:

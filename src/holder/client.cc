@@ -36,6 +36,7 @@ Status Client::connect() {
                       path_, strerror(error));
   }
   socket_ = fd;
+  ++connections_;
   return Status();
 }
 

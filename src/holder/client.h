@@ -39,6 +39,9 @@ class Client {
   Status remove(std::string_view name);
   // Entries whose name begins with `prefix`, without descriptors.
   Result<std::vector<Held>> list(std::string_view prefix);
+  // Counts the connections made. When it has grown, the holder may be another process than before,
+  // which holds nothing: whoever needs something held puts it again.
+  uint64_t connections() const { return connections_; }
 
  private:
   Status connect();
@@ -47,6 +50,7 @@ class Client {
 
   std::string path_;
   int socket_ = -1;
+  uint64_t connections_ = 0;
 };
 
 }  // namespace hf::holder

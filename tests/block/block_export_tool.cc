@@ -71,13 +71,7 @@ Task<bool> run_command(std::string line, block::ExportManager& manager, FileDevi
   co_return true;
 }
 
-Task<void> serve(UringWorld& real, int* exit_code) {
-  block::UringKernelIo io(real.loop());
-  block::DriverSettings settings;
-  settings.run_dir = g_options["--run-dir"];
-  settings.holder_socket = g_options["--holder"];
-  block::ExportManager manager(
-      block::make_default_drivers(real.world(), real.loop(), io, settings));
+Task<void> serve(UringWorld& real, block::ExportManager& manager, int* exit_code) {
   *exit_code = 1;
   Status started = co_await manager.start();
   if (!started.ok()) {
@@ -117,8 +111,6 @@ Task<void> serve(UringWorld& real, int* exit_code) {
   Result<block::ExportInfo> made = co_await manager.attach(volume, kind, device);
   if (!made.ok()) {
     say(made.error().to_string());
-    Status parked = co_await manager.park();
-    (void)parked;
     co_return;
   }
   say("device " + made->device + " " + block::export_kind_name(made->kind));
@@ -128,6 +120,18 @@ Task<void> serve(UringWorld& real, int* exit_code) {
     std::string line = co_await next_line(real.loop());
     more = co_await run_command(std::move(line), manager, *device, volume);
   }
+}
+
+Task<void> run(UringWorld& real, int* exit_code) {
+  block::UringKernelIo io(real.loop());
+  block::DriverSettings settings;
+  settings.run_dir = g_options["--run-dir"];
+  settings.holder_socket = g_options["--holder"];
+  block::ExportManager manager(
+      block::make_default_drivers(real.world(), real.loop(), io, settings));
+  co_await serve(real, manager, exit_code);
+  Status parked = co_await manager.park();
+  if (!parked.ok()) say(parked.error().to_string());
 }
 
 }  // namespace
@@ -142,6 +146,6 @@ int main(int argc, char** argv) {
     return 1;
   }
   int exit_code = 1;
-  (*real)->loop().run_until(hf::serve(**real, &exit_code));
+  (*real)->loop().run_until(hf::run(**real, &exit_code));
   return exit_code;
 }

@@ -141,6 +141,21 @@ class FuseExport(unittest.TestCase):
         self.assertEqual(host.tool.ask("detach"), "ok")
         self.assertEqual([m for m in export_host.mounts() if m.startswith(host.folder)], [])
 
+    def test_a_new_holder_is_given_everything(self):
+        host = self.host()
+        host.start()
+        host.mkfs_and_mount("ext4")
+        host.holder.kill()
+        host.holder.wait()
+        host.start_holder()
+        load = fio(os.path.join(host.mount_point, "f"), 32 * MIB, seconds=8)
+        time.sleep(4.5)
+        self.assertIn("holder_has_everything", host.read_log())
+        host.kill()
+        host.start()
+        check_fio(load)
+        host.unmount()
+
     def test_without_a_holder_a_kill_is_an_error_not_a_hang(self):
         host = self.host(holder=False)
         host.start()

@@ -18,12 +18,12 @@ SECONDS = int(os.environ.get("SECONDS_OF_LOAD", "40"))
 
 class KernelExport(unittest.TestCase):
     def host(self, **options):
-        made = Host(kind=KIND, **options)
+        made = Host(kind=KIND, holder=KIND == "fuse", **options)
         self.addCleanup(made.close)
         return made
 
     def test_file_systems_verify_and_trim(self):
-        host = self.host(size=400 * MIB, holder=False)
+        host = self.host(size=400 * MIB)
         host.start()
         for fs in ("ext4", "xfs"):
             host.mkfs_and_mount(fs)
@@ -42,7 +42,7 @@ class KernelExport(unittest.TestCase):
         return answer
 
     def test_kill_9_under_ext4(self):
-        host = self.host(size=128 * MIB, delay_us=2000, holder=False)
+        host = self.host(size=128 * MIB, delay_us=2000)
         before = host.start()
         host.mkfs_and_mount("ext4")
         load = fio(os.path.join(host.mount_point, "f"), 16 * MIB, seconds=SECONDS)
@@ -61,7 +61,7 @@ class KernelExport(unittest.TestCase):
         run("e2fsck", "-fn", host.device)
 
     def test_clean_restart_is_a_pause(self):
-        host = self.host(size=64 * MIB, holder=False)
+        host = self.host(size=64 * MIB)
         host.start()
         load = fio(host.device, 8 * MIB, seconds=15)
         for _ in range(2):
@@ -76,7 +76,7 @@ class KernelExport(unittest.TestCase):
     def test_grows_while_mounted(self):
         if not GROWS:
             self.skipTest(f"{KIND} devices cannot grow on this kernel")
-        host = self.host(size=64 * MIB, holder=False)
+        host = self.host(size=64 * MIB)
         host.start()
         host.mkfs_and_mount("ext4")
         self.assertEqual(host.tool.ask(f"grow {128 * MIB}"), "ok")
@@ -91,11 +91,11 @@ class KernelExport(unittest.TestCase):
 
     def test_killed_while_attaching(self):
         chance = random.Random(7)
-        host = self.host(size=64 * MIB, holder=False)
+        host = self.host(size=64 * MIB)
         killed = []
         for _ in range(8):
             tool = export_host.Tool(["--run-dir", host.folder, "--kind", KIND, "--file", os.path.join(host.folder, "image"),
-                                     "--size", str(host.size)], host.log)
+                                     "--size", str(host.size), "--holder", host.socket], host.log)
             time.sleep(0.1 + chance.random() * 0.6)
             tool.kill(reap=False)
             killed.append(tool.process)
@@ -106,7 +106,7 @@ class KernelExport(unittest.TestCase):
         self.assertEqual(host.tool.ask("detach"), "ok")
 
     def test_several_volumes(self):
-        hosts = [self.host(size=64 * MIB, holder=False) for _ in range(3)]
+        hosts = [self.host(size=64 * MIB) for _ in range(3)]
         devices = [host.start() for host in hosts]
         self.assertEqual(len(set(devices)), 3)
         loads = [fio(device, 4 * MIB) for device in devices]

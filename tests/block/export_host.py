@@ -75,12 +75,17 @@ class Host:
         self.mount_point = os.path.join(self.folder, "mnt")
         os.mkdir(self.mount_point)
         if holder:
-            self.holder = subprocess.Popen([HOLDER, "--foreground", self.socket], stderr=self.log)
-            deadline = time.monotonic() + 10
-            while not os.path.exists(self.socket):
-                if time.monotonic() > deadline:
-                    raise AssertionError("the holder does not start")
-                time.sleep(0.01)
+            self.start_holder()
+
+    def start_holder(self):
+        if os.path.exists(self.socket):
+            os.unlink(self.socket)
+        self.holder = subprocess.Popen([HOLDER, "--foreground", self.socket], stderr=self.log)
+        deadline = time.monotonic() + 10
+        while not os.path.exists(self.socket):
+            if time.monotonic() > deadline:
+                raise AssertionError("the holder does not start")
+            time.sleep(0.01)
 
     def start(self, expect=True, kind=None):
         arguments = ["--run-dir", self.folder, "--kind", kind or self.kind, "--file",

@@ -16,6 +16,7 @@ namespace hf::fuse {
 namespace {
 
 constexpr Duration kProgramTimeout = 30s;
+constexpr Duration kHolderLookEvery = 2s;
 
 // For the offer only, which comes before the first connection; a connection's own INIT has the say.
 bool kernel_can_resend() {
@@ -102,6 +103,48 @@ Task<Result<holder::Held>> FuseDriver::holder_get(VolumeId volume) {
   co_return co_await in_pool<Result<holder::Held>>(std::move(call));
 }
 
+Task<Status> FuseDriver::hold_all_again() {
+  std::vector<VolumeId> volumes;
+  for (const auto& entry : exports_) {
+    if (entry.second->survives_restart) volumes.push_back(entry.first);
+  }
+  for (const VolumeId& volume : volumes) {
+    // It may have been detached since; a detach that is under way has taken itself out of the holder, and
+    // must not be put back.
+    const auto found = exports_.find(volume);
+    if (found == exports_.end() || !found->second->survives_restart) continue;
+    Export& e = *found->second;
+    Status put = co_await holder_put(volume, e.fd.get(), e.session->negotiated(), e.loop.number);
+    HF_CO_TRY(put);
+  }
+  co_return Status();
+}
+
+Task<void> FuseDriver::keep_held() {
+  bool away = false;
+  for (;;) {
+    Status slept = co_await world_.clock.sleep_for(kHolderLookEvery, stop_);
+    if (!slept.ok()) co_return;
+    co_await holder_mutex_.lock();
+    std::function<Status()> ping = [client = holder_] { return client->ping(); };
+    Status answers = co_await in_pool<Status>(std::move(ping));
+    holder_mutex_.unlock();
+    const uint64_t connections = holder_->connections();
+    if (answers.ok() && connections != held_by_) {
+      answers = co_await hold_all_again();
+      if (answers.ok()) {
+        HF_LOG(kInfo, "block", "holder_has_everything exports={}", exports_.size());
+        held_by_ = connections;
+      }
+    }
+    if (!answers.ok() && !away) {
+      HF_LOG(kError, "block", "holder_away error=\"{}\": a restart of the daemon would end its FUSE exports",
+             answers.error().message());
+    }
+    away = !answers.ok();
+  }
+}
+
 // ---- start
 // ----------------------------------------------------------------------------------------
 
@@ -129,6 +172,10 @@ Task<Offer> FuseDriver::start() {
           "when "
           "the daemon stops";
     }
+  }
+  if (holder_ && background_.inside() == 0) {
+    held_by_ = holder_->connections();
+    HF_ASSERT(spawn(background_, keep_held()));
   }
   Status cleared = co_await clear_leftovers();
   if (!cleared.ok()) {
@@ -368,8 +415,12 @@ Task<Status> FuseDriver::detach(VolumeId volume) {
         e.loop.device());
   }
   // From here to the end a kill leaves a connection that start() aborts; nobody uses it.
+  const bool was_held = std::exchange(e.survives_restart, false);
   Status forgotten = co_await holder_remove(volume);
-  HF_CO_TRY(forgotten);
+  if (!forgotten.ok()) {
+    e.survives_restart = was_held;
+    co_return forgotten;
+  }
   // The session serves on: the kernel flushes and releases through it.
   std::function<Status()> work = [directory = directory_of(volume), tag = tag_of(volume),
                                   number = e.loop.number]() -> Status {
@@ -378,9 +429,9 @@ Task<Status> FuseDriver::detach(VolumeId volume) {
   };
   Status done = co_await in_pool<Status>(std::move(work));
   if (!done.ok()) {
-    if (e.survives_restart) {
+    if (was_held) {
       Status kept = co_await holder_put(volume, e.fd.get(), e.session->negotiated(), e.loop.number);
-      if (!kept.ok()) e.survives_restart = false;
+      e.survives_restart = kept.ok();
     }
     co_return done;
   }
@@ -430,6 +481,8 @@ Task<Result<std::vector<ExportInfo>>> FuseDriver::orphans() {
 }
 
 Task<Status> FuseDriver::park() {
+  stop_.cancel();
+  co_await background_.close();
   for (auto& entry : exports_) {
     co_await close_export(*entry.second);
   }

@@ -81,6 +81,10 @@ class FuseDriver final : public block::Driver {
   Task<Status> holder_remove(VolumeId volume);
   Task<Result<holder::Held>> holder_get(VolumeId volume);
 
+  // For as long as the driver runs: when the holder was restarted, gives it all descriptors again.
+  Task<void> keep_held();
+  Task<Status> hold_all_again();
+
   Task<Status> clear_leftovers();
   Task<Status> clear_one(VolumeId volume, bool even_if_claimed);
   Task<Status> adopt(VolumeId volume, Export& e, holder::Held held);
@@ -97,6 +101,9 @@ class FuseDriver final : public block::Driver {
   Buffers buffers_;
   std::shared_ptr<holder::Client> holder_;  // null without a holder
   Mutex holder_mutex_;
+  uint64_t held_by_ = 0;  // Client::connections() when the holder last had everything
+  CancelSource stop_;
+  Gate background_;
   std::unordered_map<VolumeId, std::unique_ptr<Export>> exports_;
 };
 

@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstring>
 #include <fstream>
+#include <iterator>
 #include <vector>
 
 #include "block/fuse/fuse_state.h"
@@ -167,37 +168,38 @@ TEST(FuseState, RoundTripAndRefusals) {
   EXPECT_FALSE(decode_state(bytes));
 }
 
-// The corpus of the fuzzer begins with one message of each kind: HF_WRITE_CORPUS=<dir> writes them.
-TEST(FuseRequest, WritesItsCorpus) {
-  const char* dir = getenv("HF_WRITE_CORPUS");
-  if (dir == nullptr) GTEST_SKIP() << "HF_WRITE_CORPUS is not set";
-  const auto save = [&](const char* name, const std::vector<std::byte>& bytes) {
-    std::ofstream out(std::string(dir) + "/" + name, std::ios::binary);
-    out.write(reinterpret_cast<const char*>(bytes.data()), static_cast<long>(bytes.size()));
+// The fuzzer's corpus has one message of each kind, and follows the messages when they change.
+TEST(FuseRequest, CorpusHoldsOneOfEachKind) {
+  const auto expect_seed = [](const char* name, const std::vector<std::byte>& bytes) {
+    std::ifstream in(std::string(HF_BLOCK_DIR "/fuse/corpus/") + name, std::ios::binary);
+    const std::string there((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
+    EXPECT_EQ(there, std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size()))
+        << name;
   };
   fuse_init_in init{};
   init.major = 7;
   init.minor = 45;
   init.flags = FUSE_INIT_EXT;
-  save("init", message(FUSE_INIT, 0, init));
-  save("write", message(FUSE_WRITE, kDiskNode, write_in(4096, 64), 64));
-  save("write_short", message(FUSE_WRITE, kDiskNode, write_in(4096, 64), 63));
-  save("write_far", message(FUSE_WRITE, kDiskNode, write_in(UINT64_MAX, 64), 64));
+  expect_seed("init", message(FUSE_INIT, 0, init));
+  expect_seed("write", message(FUSE_WRITE, kDiskNode, write_in(4096, 64), 64));
+  expect_seed("write_short", message(FUSE_WRITE, kDiskNode, write_in(4096, 64), 63));
+  expect_seed("write_far", message(FUSE_WRITE, kDiskNode, write_in(UINT64_MAX, 64), 64));
   fuse_read_in read{};
   read.size = 4096;
-  save("read", message(FUSE_READ, kDiskNode, read));
-  save("readdir", message(FUSE_READDIR, kRootNode, read));
-  save("lookup", message(FUSE_LOOKUP, kRootNode, std::array<char, 5>{'d', 'i', 's', 'k', 0}));
+  expect_seed("read", message(FUSE_READ, kDiskNode, read));
+  expect_seed("readdir", message(FUSE_READDIR, kRootNode, read));
+  expect_seed("lookup",
+              message(FUSE_LOOKUP, kRootNode, std::array<char, 5>{'d', 'i', 's', 'k', 0}));
   fuse_fallocate_in hole{};
   hole.length = UINT64_MAX;
   hole.mode = 3;
-  save("fallocate", message(FUSE_FALLOCATE, kDiskNode, hole));
+  expect_seed("fallocate", message(FUSE_FALLOCATE, kDiskNode, hole));
   fuse_lseek_in seek{};
   seek.whence = SEEK_DATA;
-  save("lseek", message(FUSE_LSEEK, kDiskNode, seek));
-  save("getattr", message(FUSE_GETATTR, kDiskNode, fuse_getattr_in{}));
-  save("fsync", message(FUSE_FSYNC, kDiskNode, fuse_fsync_in{}));
-  save("short_header", std::vector<std::byte>(20));
+  expect_seed("lseek", message(FUSE_LSEEK, kDiskNode, seek));
+  expect_seed("getattr", message(FUSE_GETATTR, kDiskNode, fuse_getattr_in{}));
+  expect_seed("fsync", message(FUSE_FSYNC, kDiskNode, fuse_fsync_in{}));
+  expect_seed("short_header", std::vector<std::byte>(20));
 }
 
 }  // namespace
