@@ -58,6 +58,8 @@ Task<Status> Plane::serve(View& view, ExportKind kind) {
     }
     co_return Status();
   }
+  const Status reachable = check_pools_open(record);
+  HF_CO_TRY(reachable);
   const bool fresh = !view.attachment.has_value();
   // An earlier attempt of this process may have got as far as the kernel: then only the record is
   // missing.

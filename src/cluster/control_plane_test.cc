@@ -438,6 +438,10 @@ class ControlPlaneTest : public ::testing::Test {
     EXPECT_THAT(status->problems.at(0), HasSubstr("pool.json"));
     Result<VolumeInfo> seen = co_await control().inspect_volume("v");
     EXPECT_EQ(seen->state, VolumeState::kError);
+    DeleteVolume gone = deleting("v");
+    Status unreachable = co_await control().delete_volume(gone);
+    EXPECT_FALSE(unreachable.ok()) << "its replica cannot be deleted now";
+    EXPECT_EQ(pool.replicas.size(), 1u);
     pool.broken = false;
     co_await rig_.sleep(std::chrono::seconds(10));
     status = co_await control().status();

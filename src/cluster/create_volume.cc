@@ -124,6 +124,8 @@ Task<Status> Plane::begin_create(KeptVolume& volume) {
 // Makes the replicas of a recorded volume. Refused by a port: undone, and the error given back.
 Task<Status> Plane::finish_create(View& view) {
   VolumeRecord& record = view.volume.record;
+  const Status reachable = check_pools_open(record);
+  HF_CO_TRY(reachable);
   for (const MemberRecord& member : record.members) {
     ReplicaSpec replica;
     replica.replica = member.replica;

@@ -37,6 +37,8 @@ Task<Status> Plane::remove(const DeleteVolume& request) {
     Status released = co_await release_if_unused(view, options_.docker_grace);
     HF_CO_TRY(released);
   }
+  const Status reachable = check_pools_open(record);
+  HF_CO_TRY(reachable);
   record.state = LifeState::kDeleting;
   Status recorded = co_await put(view.volume);
   HF_CO_TRY(recorded);
@@ -48,6 +50,8 @@ Task<Status> Plane::remove(const DeleteVolume& request) {
 Task<Status> Plane::finish_delete(View& view) {
   VolumeRecord& record = view.volume.record;
   HF_ASSERT(record.state == LifeState::kDeleting && !view.attachment, "{}", record.name);
+  const Status reachable = check_pools_open(record);
+  HF_CO_TRY(reachable);
   Result<std::vector<KeptSnapshot>> snapshots = co_await catalog_.snapshots_of(record.id);
   HF_CO_TRY(snapshots);
   for (KeptSnapshot& snapshot : snapshots.value()) {

@@ -69,8 +69,18 @@ Task<Result<View>> Plane::load_settled(std::string name) {
   co_return std::move(*view.value());
 }
 
+// "Not found" is said of volumes that are gone, and of nothing else, by settle().
 Task<Status> Plane::settle(View& view) {
-  const std::string name = view.volume->name;
+  Status done = co_await finish_all(view);
+  if (done.code() == ErrorCode::kNotFound) {
+    co_return Error(ErrorCode::kFailedPrecondition, done.error().message());
+  }
+  HF_CO_TRY(done);
+  if (view.volume->state == LifeState::kDeleting) co_return not_found(view.volume->name);
+  co_return Status();
+}
+
+Task<Status> Plane::finish_all(View& view) {
   if (view.attachment && view.attachment->record.node == options_.node &&
       view.attachment->record.boot != options_.boot_id) {
     Status forgotten = co_await forget_dead_attachment(view);
@@ -80,19 +90,12 @@ Task<Status> Plane::settle(View& view) {
     Status done = co_await finish_create(view);
     HF_CO_TRY(done);
   }
-  if (view.volume->state == LifeState::kDeleting) {
-    Status done = co_await finish_delete(view);
-    HF_CO_TRY(done);
-    co_return not_found(name);
-  }
+  if (view.volume->state == LifeState::kDeleting) co_return co_await finish_delete(view);
   if (!view.volume->restoring.is_nil()) {
     Status done = co_await finish_restore(view);
     HF_CO_TRY(done);
   }
-  if (view.volume->resizing_to_bytes != 0) {
-    Status done = co_await finish_resize(view);
-    HF_CO_TRY(done);
-  }
+  if (view.volume->resizing_to_bytes != 0) co_return co_await finish_resize(view);
   co_return Status();
 }
 
@@ -114,6 +117,20 @@ Result<MemberRecord> Plane::local_member(const VolumeRecord& volume) const {
   }
   return make_error(ErrorCode::kFailedPrecondition, "volume {} has no replica on this node ({})",
                     volume.name, options_.node_name);
+}
+
+// A host answers "not found" for what lies in a pool that is not open: that is no proof that it is
+// gone.
+Status Plane::check_pools_open(const VolumeRecord& volume) const {
+  for (const MemberRecord& member : volume.members) {
+    if (member.node != options_.node || open_pools_.contains(member.pool)) continue;
+    const auto closed = closed_pools_.find(member.pool);
+    return make_error(ErrorCode::kFailedPrecondition,
+                      "volume {} lies in pool {}, which is not open{}{}", volume.name,
+                      member.pool.to_string(), closed != closed_pools_.end() ? ": " : "",
+                      closed != closed_pools_.end() ? closed->second : "");
+  }
+  return {};
 }
 
 std::string Plane::primary_path(const VolumeRecord& volume) const {

@@ -83,9 +83,11 @@ class Plane {
   // Finishes what was begun on the volume: create, restore, resize, delete. kNotFound when it is
   // gone afterwards.
   Task<Status> settle(View& view);
+  Task<Status> finish_all(View& view);
   Task<Status> put(KeptVolume& volume);
   Task<Status> put(KeptAttachment& attachment);
   Result<MemberRecord> local_member(const VolumeRecord& volume) const;
+  Status check_pools_open(const VolumeRecord& volume) const;
   std::string primary_path(const VolumeRecord& volume) const;
   Error not_found(std::string_view name) const;
   WallTime now() const { return ports_.clock.wall(); }

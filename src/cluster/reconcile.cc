@@ -103,7 +103,7 @@ Task<bool> Plane::converge_volumes(bool at_start) {
     if (!needs_work(volume.record, attachment, facts, options_.node, options_.boot_id)) continue;
     const VolumeId id = volume->id;
     Status done = co_await converge(volume->name, at_start);
-    if (done.ok() || done.code() == ErrorCode::kNotFound) {
+    if (done.ok()) {
       troubles_.erase(id);
       continue;
     }
@@ -122,6 +122,7 @@ Task<Status> Plane::converge(std::string name, bool at_start) {
   Result<Section> section = co_await enter(name);
   HF_CO_TRY(section);
   Result<View> view = co_await load_settled(name);
+  if (view.code() == ErrorCode::kNotFound) co_return Status();  // deleted meanwhile, or just now
   HF_CO_TRY(view);
   Status snapshots = co_await settle_snapshots(view.value());
   HF_CO_TRY(snapshots);

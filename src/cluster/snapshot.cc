@@ -97,6 +97,8 @@ Task<Result<KeptSnapshot>> Plane::cut_snapshot(View& view, std::string name,
 }
 
 Task<Status> Plane::drop_snapshot(const VolumeRecord& volume, KeptSnapshot& snapshot) {
+  const Status reachable = check_pools_open(volume);
+  HF_CO_TRY(reachable);
   if (snapshot->state != LifeState::kDeleting) {
     snapshot->state = LifeState::kDeleting;
     Batch intent(catalog_);

@@ -1,5 +1,7 @@
 #include "runtime/file.h"
 
+#include <algorithm>
+
 namespace hf {
 
 namespace {
@@ -90,7 +92,9 @@ Task<Result<std::string>> FileSystem::read_file(std::string path, uint64_t limit
     co_return make_error(ErrorCode::kLimitExceeded, "{} has {} bytes, more than the {} it may have",
                          path, *size, limit);
   }
-  std::string content(*size, '\0');
+  // A file of /proc has a size of zero and content all the same.
+  constexpr uint64_t kAtLeast = 4096;
+  std::string content(std::min(std::max(*size, kAtLeast), limit), '\0');
   MutableByteSpan into{reinterpret_cast<std::byte*>(content.data()), content.size()};
   Result<size_t> n = co_await (*file)->read_at(0, into);
   HF_CO_TRY(n);

@@ -129,7 +129,7 @@ Result<PoolInfo> SimPorts::shown(PoolId id) {
   const auto found = node_.pools.find(id);
   if (found == node_.pools.end()) return gone("pool");
   if (!found->second.opened_by.contains(life_.number())) {
-    return make_error(ErrorCode::kUnavailable, "pool {} is not open", found->second.path);
+    return make_error(ErrorCode::kNotFound, "pool {} is not open on this node", found->second.path);
   }
   PoolInfo info;
   info.id = id;
