@@ -2,6 +2,8 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "api/text.h"
 #include "base/log.h"
 #include "block/default_drivers.h"
@@ -37,6 +39,17 @@ Task<Status> Daemon::prepare_directories() {
     Status made = co_await fs.make_directory(path, 0700);
     if (!made.ok() && made.code() != ErrorCode::kAlreadyExists) {
       co_return made.error().with_context("the daemon's directories");
+    }
+  }
+  // Docker looks for plugins here, and makes the folder only when it starts.
+  const size_t slash = config_.docker_socket.rfind('/');
+  const std::string plugins = config_.docker_socket.substr(0, slash == std::string::npos ? 0 : slash);
+  const std::string folders[] = {plugins.substr(0, std::min(plugins.rfind('/'), plugins.size())), plugins};
+  for (const std::string& path : folders) {
+    if (path.empty()) continue;
+    Status made = co_await fs.make_directory(path, 0755);
+    if (!made.ok() && made.code() != ErrorCode::kAlreadyExists) {
+      co_return made.error().with_context("the folder of docker_socket");
     }
   }
   co_return Status();

@@ -121,6 +121,15 @@ class Holdfastd:
                 self.holdfast("volume", "detach", name)
         self.stop()
         self.end_holder()
+        self.close_pools()
+
+    def close_pools(self):
+        """A daemon that stops leaves its pools mounted for the next one; here none comes."""
+        for point, _, source in self.host.mounts():
+            if point.startswith("/run/holdfast/pools/"):
+                self.host.run(["umount", point])
+                if source.startswith("/dev/loop"):
+                    self.host.run(["losetup", "-d", source])
 
     def holder_pid(self):
         for entry in os.listdir("/proc"):

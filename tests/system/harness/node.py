@@ -47,6 +47,10 @@ class NodeTest(SystemTest):
         self.assertNotEqual(done.returncode, 0, f"docker {' '.join(arguments)} was not refused")
         return done.stderr
 
+    def detached(self, volume):
+        """Detaches a volume that only holders that are gone still count for; False while that is refused."""
+        return not self.daemon.attached(volume) or self.daemon.holdfast("volume", "detach", volume, check=False).returncode == 0
+
     def volume_mounts(self):
         """Mount points on the host that come from the daemon's mount root."""
         return [point for point, _, _ in self.host.mounts() if point.startswith(self.daemon.state_dir + "/mounts/")]
