@@ -115,7 +115,10 @@ Task<Status> FileSystem::write_file_atomic(std::string path, std::string content
   HF_CO_TRY(synced);
   Status renamed = co_await rename(temporary, path);
   HF_CO_TRY(renamed);
-  co_return co_await sync_dir(path.substr(0, path.rfind('/')));
+  const size_t slash = path.rfind('/');
+  // Named before the await: gcc 12 frees a temporary of a conditional expression twice in one.
+  std::string directory = slash == 0 ? std::string("/") : path.substr(0, slash);
+  co_return co_await sync_dir(std::move(directory));
 }
 
 }  // namespace hf

@@ -1,5 +1,5 @@
-// What may go wrong, and how often. All zero: a perfect world. Chances are per million operations that
-// they apply to; the seed decides which.
+// What may go wrong, and how often. All zero: a perfect world. Chances are per million operations
+// that they apply to; the seed decides which.
 #pragma once
 
 #include <cstdint>
@@ -25,11 +25,13 @@ struct DiskFaults {
   uint32_t lying_flush_ppm = 0;        // per sync and per durable write
   uint32_t hang_ppm = 0;               // per operation: the whole disk answers nothing for a while
   Duration hang_max = 60s;
-  CrashOdds crash;                     // what power loss does to sectors that were not stable
-  // Where it says no, none of the above happens (power loss spares nobody). Empty: everywhere.
+  CrashOdds crash;  // what power loss does to sectors that were not stable
+  // By the path within the disk. Where it says no, none of the above happens (power loss spares
+  // nobody). Empty: everywhere.
   std::function<bool(const std::string& path)> applies_to;
 
-  // A disk that fails in every way now and then, at rates that a run of some thousand operations meets.
+  // A disk that fails in every way now and then, at rates that a run of some thousand operations
+  // meets.
   static DiskFaults all(uint32_t ppm);
 };
 
@@ -53,7 +55,8 @@ struct DiskConfig {
   DiskFaults faults;
 };
 
-// A fault that a test orders: the (skip+1)-th operation of that kind on a path that contains `path_part`.
+// A fault that a test orders: the (skip+1)-th operation of that kind on a path that contains
+// `path_part`.
 struct ScriptedFault {
   FaultKind fault;
   IoKind on = IoKind::kWriteDurable;

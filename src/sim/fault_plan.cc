@@ -9,14 +9,17 @@ SimFaultPlan::SimFaultPlan(uint64_t seed)
   t_fault_plan = this;
 }
 
-SimFaultPlan::~SimFaultPlan() { t_fault_plan = previous_; }
+SimFaultPlan::~SimFaultPlan() {
+  t_fault_plan = previous_;
+}
 
 bool SimFaultPlan::fault(const char* name) {
   auto it = sites_.find(std::string_view(name));
   if (it == sites_.end()) {
     // By seed and name alone: not by which fault point happens to be reached first.
     uint64_t hash = seed_;
-    for (const char* p = name; *p != 0; ++p) hash = (hash ^ static_cast<uint8_t>(*p)) * 0x100000001b3;
+    for (const char* p = name; *p != 0; ++p)
+      hash = (hash ^ static_cast<uint8_t>(*p)) * 0x100000001b3;
     Site site;
     site.on = Prng(hash).chance(1, kSitesOneIn);
     it = sites_.emplace(name, site).first;
@@ -27,7 +30,9 @@ bool SimFaultPlan::fault(const char* name) {
   return true;
 }
 
-void SimFaultPlan::probe(const char* name) { ++probes_[name]; }
+void SimFaultPlan::probe(const char* name) {
+  ++probes_[name];
+}
 
 uint64_t SimFaultPlan::fired(const std::string& name) const {
   auto it = sites_.find(name);

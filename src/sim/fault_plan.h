@@ -1,7 +1,7 @@
 // SimFaultPlan: decides the fault points of product code by the seed, and counts its probes.
 //
-// Per seed each fault point is switched on or off as a whole (one in kSitesOneIn), and one that is on
-// fires one time in kFiresOneIn: so that seeds differ in kind, not only in luck.
+// Per seed each fault point is switched on or off as a whole (one in kSitesOneIn), and one that is
+// on fires one time in kFiresOneIn: so that seeds differ in kind, not only in luck.
 #pragma once
 
 #include <cstdint>

@@ -8,7 +8,8 @@ namespace hf::sim {
 
 void History::record(int64_t at_ns, const char* what, uint64_t a, uint64_t b, uint64_t c) {
   mix(static_cast<uint64_t>(at_ns));
-  for (const char* p = what; *p != 0; ++p) hash_ = (hash_ ^ static_cast<uint8_t>(*p)) * 0x100000001b3;
+  for (const char* p = what; *p != 0; ++p)
+    hash_ = (hash_ ^ static_cast<uint8_t>(*p)) * 0x100000001b3;
   mix(a);
   mix(b);
   mix(c);
@@ -18,8 +19,8 @@ void History::record(int64_t at_ns, const char* what, uint64_t a, uint64_t b, ui
 }
 
 std::string History::to_text(const Entry& e) {
-  return fmt::format("{:>14.3f} us {:<20} {} {} {}\n", static_cast<double>(e.at_ns) / 1000.0, e.what,
-                     e.a, e.b, e.c);
+  return fmt::format("{:>14.3f} us {:<20} {} {} {}\n", static_cast<double>(e.at_ns) / 1000.0,
+                     e.what, e.a, e.b, e.c);
 }
 
 std::string History::tail(size_t limit) const {

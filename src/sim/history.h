@@ -1,8 +1,8 @@
 // History: what happened in a simulation, as a running hash and a tail for people.
 //
-// Two runs of the same seed must have the same hash: every event that the simulator delivers and every
-// result that it gives goes in. What goes in must depend on the seed alone: no addresses, no real time,
-// no iteration order of unordered containers.
+// Two runs of the same seed must have the same hash: every event that the simulator delivers and
+// every result that it gives goes in. What goes in must depend on the seed alone: no addresses, no
+// real time, no iteration order of unordered containers.
 #pragma once
 
 #include <array>

@@ -1,5 +1,5 @@
-// Incarnation: one life of a simulated process, from start to kill. Everything that the process has asked
-// of the world and not yet got an answer to is listed here, so that death and pause reach it.
+// Incarnation: one life of a simulated process, from start to kill. Everything that the process has
+// asked of the world and not yet got an answer to is listed here, so that death and pause reach it.
 #pragma once
 
 #include <cstdint>
@@ -18,8 +18,8 @@ enum class Death : uint8_t {
   kPowerLoss,  // the host: caches of the kernel and of the disks are gone
 };
 
-// An operation that waits for the world. abort() completes it with "cancelled" (its effect partly there,
-// by the seed) and unlinks it.
+// An operation that waits for the world. abort() completes it with "cancelled" (its effect partly
+// there, by the seed) and unlinks it.
 class Pending : public ListHook {
  public:
   virtual void abort(Death death) = 0;
@@ -28,7 +28,8 @@ class Pending : public ListHook {
   ~Pending() = default;
 };
 
-// Something that the process holds open (a file, a socket); the kernel closes it when the process dies.
+// Something that the process holds open (a file, a socket); the kernel closes it when the process
+// dies.
 class Held : public ListHook {
  public:
   virtual void sever(Death death) = 0;
@@ -77,7 +78,8 @@ class Incarnation {
     for (std::function<void()>& fn : held_calls_) loop_.post(std::move(fn));
     held_calls_.clear();
   }
-  // From now on every operation fails at once; those in flight are aborted in the order of their start.
+  // From now on every operation fails at once; those in flight are aborted in the order of their
+  // start.
   void die(Death death) {
     dead_ = true;
     while (!pending_.empty()) pending_.front().abort(death);
@@ -97,8 +99,8 @@ class Incarnation {
   std::vector<std::function<void()>> held_calls_;
 };
 
-// co_await of an instant: the base of every simulated latency. True when it came, false when the process
-// died (or finish() was called) before.
+// co_await of an instant: the base of every simulated latency. True when it came, false when the
+// process died (or finish() was called) before.
 class Delay : public SimEvent, public Pending {
  public:
   Delay(Incarnation& life, SimTime at) : life_(life), at_(at) {}
@@ -128,8 +130,8 @@ class Delay : public SimEvent, public Pending {
   ReadyItem item_;
 };
 
-// co_await of something that another party brings about by finish(). False when the process died before,
-// or when finish(false) said that it will not happen.
+// co_await of something that another party brings about by finish(). False when the process died
+// before, or when finish(false) said that it will not happen.
 class Wait : public Pending {
  public:
   explicit Wait(Incarnation& life) : life_(life) {}

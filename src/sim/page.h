@@ -1,5 +1,5 @@
-// Pages: 4 KiB of simulated medium each, shared by reference count (reflink, and "current equals stable"),
-// and the count of how many the disk has used.
+// Pages: 4 KiB of simulated medium each, shared by reference count (reflink, and "current equals
+// stable"), and the count of how many the disk has used.
 #pragma once
 
 #include <cstddef>

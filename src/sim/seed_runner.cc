@@ -59,7 +59,7 @@ std::optional<uint64_t> setting(const char* variable, const char* flag) {
 
 // What the worker processes and their parent share.
 struct Shared {
-  std::atomic<uint64_t> next;      // offset of the next seed to take
+  std::atomic<uint64_t> next;  // offset of the next seed to take
   std::atomic<uint64_t> finished;
   std::atomic<bool> stop;
   std::atomic<uint64_t> running[kJobsMax];  // the seed that a worker is at
@@ -105,6 +105,7 @@ class Runner {
   }
   void run_forked();
   [[noreturn]] void work(unsigned job, int out);
+  void progress();
   void collect(const std::vector<pid_t>& workers, std::vector<std::string> outputs);
   void read_outputs(const std::vector<int>& pipes, std::vector<std::string>* outputs);
 
@@ -113,7 +114,17 @@ class Runner {
   const SteadyClock::time_point start_;
   SeedReport report_;
   Shared* shared_ = nullptr;
+  uint64_t minutes_told_ = 0;
 };
+
+// One line a minute, so that a long run is seen to live.
+void Runner::progress() {
+  const auto minutes = static_cast<uint64_t>(seconds_since(start_) / 60);
+  if (minutes == minutes_told_) return;
+  minutes_told_ = minutes;
+  fmt::print(stderr, "{}: {} seeds passed in {} min\n", report_.name, shared_->finished.load(),
+             minutes);
+}
 
 // The child's part. Its words to the parent: lines "F <seed> <message>" and "P <count> <probe>".
 void Runner::work(unsigned job, int out) {
@@ -127,7 +138,10 @@ void Runner::work(unsigned job, int out) {
     ::alarm(kSeedSecondsMax);
     const Status status = workload_(seed, &probes);
     ++shared_->finished;
-    if (status.ok()) continue;
+    if (status.ok()) {
+      if (job == 0 && options_.print) progress();
+      continue;
+    }
     shared_->stop = true;
     std::string message = status.error().to_string();
     std::replace(message.begin(), message.end(), '\n', '\t');
@@ -145,8 +159,8 @@ void Runner::work(unsigned job, int out) {
 }
 
 void Runner::run_forked() {
-  void* memory = ::mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
-                        -1, 0);
+  void* memory =
+      ::mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   HF_ASSERT(memory != MAP_FAILED, "mmap: {}", std::strerror(errno));
   shared_ = new (memory) Shared{};
   std::fflush(nullptr);
@@ -246,7 +260,8 @@ std::string SeedReport::text() const {
 }
 
 int run_seeds_main(const std::string& name, uint64_t default_count, const SeedWorkload& workload) {
-  const SeedReport report = run_seeds(name, SeedOptions::from_command_line(default_count), workload);
+  const SeedReport report =
+      run_seeds(name, SeedOptions::from_command_line(default_count), workload);
   if (report.ok()) fmt::print("{}\n", report.text());
   return report.ok() ? 0 : 1;
 }

@@ -7,7 +7,8 @@
 // A seed fails by returning an error, by an assertion (its process dies), or by taking longer than
 // kSeedSecondsMax. The report then has a command like
 //   build/src/store/store_sim_tests --gtest_filter=Store.SurvivesPowerLoss --seed 77
-// which runs that seed alone, in the calling process, for a debugger; HF_SIM_TRACE=1 shows its events.
+// which runs that seed alone, in the calling process, for a debugger; HF_SIM_TRACE=1 shows its
+// events.
 //
 // Works in any binary, gtest_main's included: the options are read from the environment and from
 // /proc/self/cmdline. Single-threaded callers only (it forks).
@@ -25,13 +26,14 @@ namespace hf::sim {
 struct SeedOptions {
   uint64_t first = 1;
   uint64_t count = 1000;
-  uint64_t minutes = 0;      // > 0: go on with further seeds until then, whatever `count` says
-  unsigned jobs = 2;         // processes
-  bool in_process = false;   // one seed, no fork
-  bool print = true;         // failures and, in long runs, progress to stderr
+  uint64_t minutes = 0;     // > 0: go on with further seeds until then, whatever `count` says
+  unsigned jobs = 2;        // processes
+  bool in_process = false;  // one seed, no fork
+  bool print = true;        // failures and, in long runs, progress to stderr
 
-  // HF_SEEDS, HF_SEED, HF_MINUTES, HF_JOBS; then --seeds N, --seed S, --minutes M, --jobs J, which win.
-  // A first seed without a count means that seed alone. A value that is no number stops the process.
+  // HF_SEEDS, HF_SEED, HF_MINUTES, HF_JOBS; then --seeds N, --seed S, --minutes M, --jobs J, which
+  // win. A first seed without a count means that seed alone. A value that is no number stops the
+  // process.
   static SeedOptions from_command_line(uint64_t default_count);
 };
 
@@ -41,9 +43,9 @@ struct SeedReport {
   bool failed = false;
   uint64_t failed_seed = 0;  // the lowest that failed
   std::string failure;
-  std::string repeat;        // the command line
+  std::string repeat;  // the command line
   double seconds = 0;
-  ProbeCounts probes;        // sums over all seeds
+  ProbeCounts probes;  // sums over all seeds
   bool ok() const { return !failed; }
   std::string text() const;
 };

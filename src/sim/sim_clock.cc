@@ -32,7 +32,9 @@ void ClockModel::set_drift_ppm(SimTime now, int64_t ppm) {
   drift_ppm_ = ppm;
 }
 
-MonoTime ClockModel::mono(SimTime now) const { return MonoTime{mono_at_anchor_ + elapsed(now)}; }
+MonoTime ClockModel::mono(SimTime now) const {
+  return MonoTime{mono_at_anchor_ + elapsed(now)};
+}
 
 WallTime ClockModel::wall(SimTime now) const {
   return WallTime{wall_at_anchor_ + elapsed(now) + wall_offset_ns_};

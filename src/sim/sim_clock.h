@@ -1,5 +1,6 @@
-// SimClock: the clock of a simulated host. Monotonic time may drift from true time and starts somewhere
-// else after each boot; wall time is skewed and jumps when told to. Timers fire late by a little.
+// SimClock: the clock of a simulated host. Monotonic time may drift from true time and starts
+// somewhere else after each boot; wall time is skewed and jumps when told to. Timers fire late by a
+// little.
 #pragma once
 
 #include "runtime/clock.h"
@@ -28,7 +29,7 @@ class ClockModel {
  private:
   int64_t elapsed(SimTime now) const;
   Prng prng_;
-  SimTime anchor_ = 0;         // the rate has held since here
+  SimTime anchor_ = 0;  // the rate has held since here
   int64_t mono_at_anchor_ = 0;
   int64_t wall_at_anchor_ = 0;
   int64_t wall_offset_ns_ = 0;

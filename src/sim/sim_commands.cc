@@ -31,8 +31,8 @@ class DoneLater : public SimEvent, public Pending {
  public:
   DoneLater(Incarnation& life, std::function<void()> done) : life_(life), done_(std::move(done)) {
     life_.add(*this);
-    life_.loop().schedule(*this, life_.loop().now() +
-                                     static_cast<SimTime>(life_.prng().below(kLatencyNs)));
+    life_.loop().schedule(
+        *this, life_.loop().now() + static_cast<SimTime>(life_.prng().below(kLatencyNs)));
   }
   void fire() override {
     life_.call(std::move(done_));

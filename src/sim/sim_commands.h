@@ -16,8 +16,8 @@ struct ScriptedCommand {
   Duration takes = 1ms;
 };
 
-// What the programs of a host do, by the last part of their path ("mkfs.ext4"). The function may have
-// effects of its own in the simulation; it runs when the program ends.
+// What the programs of a host do, by the last part of their path ("mkfs.ext4"). The function may
+// have effects of its own in the simulation; it runs when the program ends.
 using CommandScript = std::function<ScriptedCommand(const std::vector<std::string>& argv)>;
 using CommandScripts = std::map<std::string, CommandScript>;
 
@@ -31,8 +31,8 @@ class SimCommands : public Process {
   const CommandScripts& scripts_;
 };
 
-// Runs `fn` at once, and `done` after a while. Of a dead process too: the seam knows no failure, and what
-// `fn` touches must be behind seams that do.
+// Runs `fn` at once, and `done` after a while. Of a dead process too: the seam knows no failure,
+// and what `fn` touches must be behind seams that do.
 class SimBlockingPool : public BlockingPool {
  public:
   explicit SimBlockingPool(Incarnation& life) : life_(life) {}

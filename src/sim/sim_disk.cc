@@ -122,8 +122,11 @@ void SimDisk::taint_sharers(const Page* page, uint64_t from, uint64_t length, Fa
 
 bool SimDisk::rot(const std::string& path, uint64_t offset) {
   InodeRef inode;
-  if (names_.find(path, &inode) != 0) return false;
-  Page* page = inode->content.medium_page(offset);
+  return names_.find(path, &inode) == 0 && rot_inode(*inode, offset);
+}
+
+bool SimDisk::rot_inode(SimInode& inode, uint64_t offset) {
+  Page* page = inode.content.medium_page(offset);
   if (page == nullptr) return false;
   const uint64_t at = offset % kPageSize;
   page->bytes[at] ^= static_cast<std::byte>(1u << prng_.below(8));
@@ -133,9 +136,14 @@ bool SimDisk::rot(const std::string& path, uint64_t offset) {
 
 bool SimDisk::make_unreadable(const std::string& path, uint64_t offset) {
   InodeRef inode;
-  if (names_.find(path, &inode) != 0 || inode->content.medium_page(offset) == nullptr) return false;
-  inode->content.set_unreadable(round_down(offset, kSectorSize));
-  record_fault(FaultKind::kLatentSector, path, round_down(offset, kSectorSize), kSectorSize);
+  return names_.find(path, &inode) == 0 && make_inode_unreadable(*inode, offset);
+}
+
+bool SimDisk::make_inode_unreadable(SimInode& inode, uint64_t offset) {
+  if (inode.content.medium_page(offset) == nullptr) return false;
+  inode.content.set_unreadable(round_down(offset, kSectorSize));
+  record_fault(FaultKind::kLatentSector, names_.path_of(inode), round_down(offset, kSectorSize),
+               kSectorSize);
   return true;
 }
 
@@ -161,7 +169,7 @@ void SimDisk::rot_somewhere() {
   if (!random_place(&place)) return;
   const std::string path = names_.path_of(*place.inode);
   if (path.empty() || (faults().applies_to && !faults().applies_to(path))) return;
-  rot(path, place.offset + prng_.below(kPageSize));
+  rot_inode(*place.inode, place.offset + prng_.below(kPageSize));
 }
 
 void SimDisk::misdirect(ByteSpan data, const SimInode& except, uint64_t except_offset) {
@@ -178,15 +186,9 @@ void SimDisk::misdirect(ByteSpan data, const SimInode& except, uint64_t except_o
 
 void SimDisk::power_loss() {
   loop_.record("disk_power_loss", space_.used(), names_.pending_changes());
-  // What the device had swallowed comes to light now.
-  uint64_t stale_before = 0;
-  names_.crash(config_.faults.crash);
-  for (const auto& [number, inode] : names_.inodes()) {
-    if ((inode->content.taints(0, UINT64_MAX / 2) & fault_bit(FaultKind::kStaleSector)) != 0) {
-      ++stale_before;
-    }
-  }
-  counts_[static_cast<size_t>(FaultKind::kStaleSector)] += stale_before;
+  names_.crash(config_.faults.crash, [this](const SimInode& inode, uint64_t offset) {
+    record_fault(FaultKind::kStaleSector, names_.path_of(inode), offset, kSectorSize);
+  });
   hangs_until_ = 0;
 }
 

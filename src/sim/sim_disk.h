@@ -1,5 +1,5 @@
-// SimDisk: one simulated device with one file system on it. Survives the death of processes and, with
-// losses, that of its host. README.md has the fault model.
+// SimDisk: one simulated device with one file system on it. Survives the death of processes and,
+// with losses, that of its host. README.md has the fault model.
 #pragma once
 
 #include <array>
@@ -37,7 +37,8 @@ class SimDisk {
   SimNames& names() { return names_; }
   PageSpace& space() { return space_; }
 
-  // --- what tests and plans order ---------------------------------------------------------------------
+  // --- what tests and plans order
+  // ---------------------------------------------------------------------
   void script(ScriptedFault fault) { scripted_.push_back(std::move(fault)); }
   bool scripts_done() const { return scripted_.empty(); }
   // Nothing is answered for that long from now.
@@ -47,26 +48,32 @@ class SimDisk {
   // Pulled out: every operation fails with kIo until it is put back.
   void set_offline(bool offline) { offline_ = offline; }
   void set_capacity(uint64_t bytes) { space_.set_capacity(bytes / kPageSize); }
-  // Damages at rest. False (and nothing done) where no medium is: a hole, or no such file.
+  // Damages at rest. False (and nothing done) where no medium is: a hole, or no such file. All
+  // paths here are the disk's own: what is mounted at "/pool" has its "/pool/f" as "/f".
   bool rot(const std::string& path, uint64_t offset);
   bool make_unreadable(const std::string& path, uint64_t offset);
 
-  // --- for oracles --------------------------------------------------------------------------------------
-  // What has hit this range and has not been overwritten durably since. A superset: a sector that was
+  // --- for oracles
+  // -------------------------------------------------------------------------------------- What has
+  // hit this range and has not been overwritten durably since. A superset: a sector that was
   // overwritten in a cache still counts.
   FaultMask hits(const std::string& path, uint64_t offset, uint64_t length) const;
-  // Everything that was ever done, in order; at most kLedgerLimit records are kept, all are counted.
+  // Everything that was ever done, in order; at most kLedgerLimit records are kept, all are
+  // counted.
   const std::vector<FaultRecord>& ledger() const { return ledger_; }
   uint64_t count(FaultKind kind) const { return counts_[static_cast<size_t>(kind)]; }
 
-  // --- for SimFile, SimFs and SimHost -------------------------------------------------------------------
-  // The fault that hits this operation, if any.
+  // --- for SimFile, SimFs and SimHost
+  // ------------------------------------------------------------------- The fault that hits this
+  // operation, if any.
   std::optional<FaultKind> draw(IoKind kind, const std::string& path);
   void record_fault(FaultKind kind, const std::string& path, uint64_t offset, uint64_t length);
   // When an operation that starts now is answered.
   SimTime answer_at(Duration base, uint64_t bytes);
   SimTime hangs_until() const { return hangs_until_; }
   bool is_offline() const { return offline_; }
+  bool rot_inode(SimInode& inode, uint64_t offset);
+  bool make_inode_unreadable(SimInode& inode, uint64_t offset);
   // Rot on a written page anywhere, the choice by the seed.
   void rot_somewhere();
   // `data` (at most a page) lands on some written page other than `except`'s at `except_offset`.

@@ -62,7 +62,7 @@ uint32_t IoOp::checksum() const {
 
 void IoOp::start() {
   const DiskLatency& l = disk().config().latency;
-  fault_ = disk().draw(request_.kind, file_.path());
+  fault_ = disk().draw(request_.kind, file_.disk_path_);
   if (fault_ == FaultKind::kHang) {
     disk().hang_for(Duration(1 + static_cast<int64_t>(disk().prng().below(
                                      static_cast<uint64_t>(disk().faults().hang_max.count())))));
@@ -71,22 +71,28 @@ void IoOp::start() {
   Duration base = l.write;
   uint64_t bytes = request_.read_into.size();
   switch (request_.kind) {
-    case IoKind::kRead: base = l.read; break;
-    case IoKind::kWriteDurable: base = l.write + l.durable; [[fallthrough]];
-    case IoKind::kWrite: bytes = write_length(); break;
+    case IoKind::kRead:
+      base = l.read;
+      break;
+    case IoKind::kWriteDurable:
+      base = l.write + l.durable;
+      [[fallthrough]];
+    case IoKind::kWrite:
+      bytes = write_length();
+      break;
     case IoKind::kSyncData:
       base = l.durable;
       sync_began_ = content().begin_sync();
       break;
-    default: break;
+    default:
+      break;
   }
   answer_at_ = disk().answer_at(base, bytes);
   SimTime first = answer_at_;
   if (is_write() && bytes > kSectorSize && disk().prng().chance(1, kEarlyLookOneIn)) {
     looked_early_ = false;
-    first = disk().loop().now() +
-            static_cast<SimTime>(disk().prng().below(
-                static_cast<uint64_t>(answer_at_ - disk().loop().now()) + 1));
+    first = disk().loop().now() + static_cast<SimTime>(disk().prng().below(
+                                      static_cast<uint64_t>(answer_at_ - disk().loop().now()) + 1));
   }
   disk().loop().schedule(*this, first);
 }
@@ -159,9 +165,15 @@ bool IoOp::land(uint64_t from, uint64_t to, SimContent::Landing landing) {
   return true;
 }
 
-// Some runs of sectors of the write.
+// Some runs of sectors of the write; now and then none, or all.
 void IoOp::land_some(SimContent::Landing landing) {
   const uint64_t length = write_length();
+  const uint64_t draw = disk().prng().below(8);
+  if (draw == 0) return;
+  if (draw == 1) {
+    (void)land(0, length, landing);
+    return;
+  }
   const uint64_t sectors = round_up(length, kSectorSize) / kSectorSize;
   uint64_t at = 0;
   bool take = disk().prng().chance(1, 2);
@@ -178,11 +190,15 @@ int64_t IoOp::perform() {
   if (disk().is_offline()) return -EIO;
   if (file_.life_.is_dead()) return -ECANCELED;
   switch (request_.kind) {
-    case IoKind::kRead: return read();
-    case IoKind::kSyncData: return sync();
+    case IoKind::kRead:
+      return read();
+    case IoKind::kSyncData:
+      return sync();
     case IoKind::kWrite:
-    case IoKind::kWriteDurable: return file_.is_writable() ? write() : -EBADF;
-    default: return file_.is_writable() ? change_space() : -EBADF;
+    case IoKind::kWriteDurable:
+      return file_.is_writable() ? write() : -EBADF;
+    default:
+      return file_.is_writable() ? change_space() : -EBADF;
   }
 }
 
@@ -193,9 +209,15 @@ int64_t IoOp::read() {
   if (fault_) {
     const uint64_t at = request_.offset + disk().prng().below(n);
     switch (*fault_) {
-      case FaultKind::kBitRot: disk().rot(file_.path(), at); break;
-      case FaultKind::kLatentSector: disk().make_unreadable(file_.path(), at); break;
-      default: disk().record_fault(*fault_, file_.path(), request_.offset, n); return -EIO;
+      case FaultKind::kBitRot:
+        disk().rot_inode(*file_.inode_, at);
+        break;
+      case FaultKind::kLatentSector:
+        disk().make_inode_unreadable(*file_.inode_, at);
+        break;
+      default:
+        disk().record_fault(*fault_, file_.disk_path_, request_.offset, n);
+        return -EIO;
     }
   }
   const MutableByteSpan out = request_.read_into.first(n);
@@ -222,10 +244,11 @@ int64_t IoOp::faulty_write(FaultKind fault) {
   using Landing = SimContent::Landing;
   const uint64_t length = write_length();
   if (fault != FaultKind::kStaleSector) {
-    disk().record_fault(fault, file_.path(), request_.offset, length);
+    disk().record_fault(fault, file_.disk_path_, request_.offset, length);
   }
   switch (fault) {
-    case FaultKind::kNoSpace: return -ENOSPC;
+    case FaultKind::kNoSpace:
+      return -ENOSPC;
     case FaultKind::kSyncError:
       (void)land(0, length, Landing::kCached);
       content().fail_sync(disk().prng());
@@ -256,7 +279,7 @@ int64_t IoOp::faulty_write(FaultKind fault) {
 
 int64_t IoOp::sync() {
   if (fault_ == FaultKind::kSyncError) {
-    disk().record_fault(*fault_, file_.path(), 0, 0);
+    disk().record_fault(*fault_, file_.disk_path_, 0, 0);
     content().fail_sync(disk().prng());
     return -EIO;
   }
@@ -270,24 +293,31 @@ int64_t IoOp::sync() {
 
 int64_t IoOp::change_space() {
   if (fault_ && *fault_ != FaultKind::kBitRot) {
-    disk().record_fault(*fault_, file_.path(), request_.offset, request_.length);
+    disk().record_fault(*fault_, file_.disk_path_, request_.offset, request_.length);
     return *fault_ == FaultKind::kNoSpace ? -ENOSPC : -EIO;
   }
   bool ok = true;
   switch (request_.kind) {
-    case IoKind::kPunchHole: ok = content().punch(request_.offset, request_.length); break;
-    case IoKind::kZeroRange: ok = content().zero(request_.offset, request_.length); break;
-    default: ok = content().allocate(request_.offset, request_.length); break;
+    case IoKind::kPunchHole:
+      ok = content().punch(request_.offset, request_.length);
+      break;
+    case IoKind::kZeroRange:
+      ok = content().zero(request_.offset, request_.length);
+      break;
+    default:
+      ok = content().allocate(request_.offset, request_.length);
+      break;
   }
   return ok ? 0 : -ENOSPC;
 }
 
 SimFile::SimFile(Incarnation& life, SimDisk& disk, InodeRef inode, std::string path,
-                 OpenOptions options)
+                 std::string disk_path, OpenOptions options)
     : File(std::move(path), options.direct),
       life_(life),
       disk_(disk),
       inode_(std::move(inode)),
+      disk_path_(std::move(disk_path)),
       writable_(options.write) {
   ++inode_->handles;
   life_.add(static_cast<Held&>(*this));

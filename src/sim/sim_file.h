@@ -1,5 +1,5 @@
-// SimFile: an open file of a simulated process. Its operations take time, complete in any order, and meet
-// the disk's faults.
+// SimFile: an open file of a simulated process. Its operations take time, complete in any order,
+// and meet the disk's faults.
 #pragma once
 
 #include <memory>
@@ -15,7 +15,9 @@ class IoOp;
 
 class SimFile : public File, public Held {
  public:
-  SimFile(Incarnation& life, SimDisk& disk, InodeRef inode, std::string path, OpenOptions options);
+  // `disk_path` is the path within the disk.
+  SimFile(Incarnation& life, SimDisk& disk, InodeRef inode, std::string path, std::string disk_path,
+          OpenOptions options);
   ~SimFile() override;
 
   Result<uint64_t> size() const override;
@@ -34,6 +36,7 @@ class SimFile : public File, public Held {
   Incarnation& life_;
   SimDisk& disk_;
   InodeRef inode_;
+  const std::string disk_path_;
   const bool writable_;
   bool severed_ = false;
   uint32_t in_flight_ = 0;

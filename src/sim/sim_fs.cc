@@ -19,8 +19,8 @@ SimFs::Place SimFs::place_of(const std::string& path) const {
   return Place{best->disk, rest.empty() ? "/" : rest};
 }
 
-Task<Status> SimFs::perform(SimDisk& disk, const char* what, const std::string& path,
-                            Duration base, bool writes, std::function<int()> effect) {
+Task<Status> SimFs::perform(SimDisk& disk, const char* what, const std::string& path, Duration base,
+                            bool writes, std::function<int()> effect) {
   if (life_.is_dead()) co_return dead_error(what);
   const bool refused = writes && disk.config().read_only;
   const bool early = disk.prng().chance(1, 2);
@@ -52,7 +52,7 @@ Task<Result<std::unique_ptr<File>>> SimFs::open(std::string path, OpenOptions op
     } else if (error == 0 && options.truncate && options.write) {
       inode->content.set_size(0, disk.prng().chance(1, 2));
     }
-    if (error == 0) file = std::make_unique<SimFile>(life_, disk, inode, path, options);
+    if (error == 0) file = std::make_unique<SimFile>(life_, disk, inode, path, place.path, options);
     return error;
   };
   Status status = co_await perform(disk, "open", path, disk.config().latency.name, options.write,
@@ -78,8 +78,8 @@ Task<Result<FileInfo>> SimFs::stat(std::string path) {
     info.mode = inode->mode;
     return 0;
   };
-  Status status = co_await perform(disk, "stat", path, disk.config().latency.name, false,
-                                   std::move(effect));
+  Status status =
+      co_await perform(disk, "stat", path, disk.config().latency.name, false, std::move(effect));
   HF_CO_TRY(status);
   co_return info;
 }
@@ -99,8 +99,8 @@ Task<Result<std::vector<DirectoryEntry>>> SimFs::list(std::string path) {
     }
     return 0;
   };
-  Status status = co_await perform(disk, "list", path, disk.config().latency.name, false,
-                                   std::move(effect));
+  Status status =
+      co_await perform(disk, "list", path, disk.config().latency.name, false, std::move(effect));
   HF_CO_TRY(status);
   if (entries.size() > kMaxDirectoryEntries) {
     co_return make_error(ErrorCode::kLimitExceeded, "list {}: more than {} entries", path,
@@ -116,8 +116,8 @@ Task<Status> SimFs::make_directory(std::string path, mode_t mode) {
     InodeRef inode;
     return place.disk->names().create(place.path, FileType::kDirectory, mode, &inode);
   };
-  co_return co_await perform(*place.disk, "make directory", path,
-                             place.disk->config().latency.name, true, std::move(effect));
+  co_return co_await perform(*place.disk, "make directory", path, place.disk->config().latency.name,
+                             true, std::move(effect));
 }
 
 Task<Status> SimFs::remove_directory(std::string path) {
@@ -187,9 +187,9 @@ Task<Status> SimFs::sync_dir(std::string path) {
   Place place = place_of(path);
   if (place.disk == nullptr) co_return Error::from_errno(ENOENT, "sync directory " + path);
   SimDisk& disk = *place.disk;
-  std::optional<FaultKind> fault = disk.draw(IoKind::kSyncData, path);
+  std::optional<FaultKind> fault = disk.draw(IoKind::kSyncData, place.path);
   const bool fails = fault == FaultKind::kSyncError;
-  if (fails) disk.record_fault(*fault, path, 0, 0);
+  if (fails) disk.record_fault(*fault, place.path, 0, 0);
   std::function<int()> effect = [&disk, &place, fails] {
     return fails ? EIO : disk.names().sync_dir(place.path);
   };
@@ -209,12 +209,12 @@ Task<Result<SpaceInfo>> SimFs::space(std::string path) {
     info.total_bytes = disk.space().capacity() * kPageSize;
     info.free_bytes = disk.space().free() * kPageSize;
     info.total_inodes = disk.names().inode_limit();
-    info.free_inodes = info.total_inodes - std::min(info.total_inodes,
-                                                    uint64_t{disk.names().inodes().size()});
+    info.free_inodes =
+        info.total_inodes - std::min(info.total_inodes, uint64_t{disk.names().inodes().size()});
     return 0;
   };
-  Status status = co_await perform(disk, "space", path, disk.config().latency.name, false,
-                                   std::move(effect));
+  Status status =
+      co_await perform(disk, "space", path, disk.config().latency.name, false, std::move(effect));
   HF_CO_TRY(status);
   co_return info;
 }

@@ -1,5 +1,5 @@
-// SimFs: the file systems of a simulated host as one of its processes sees them. Each operation takes
-// time and has its effect at the beginning or at the end of it, by the seed.
+// SimFs: the file systems of a simulated host as one of its processes sees them. Each operation
+// takes time and has its effect at the beginning or at the end of it, by the seed.
 #pragma once
 
 #include <functional>

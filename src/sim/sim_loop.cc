@@ -28,7 +28,9 @@ SimLoop::~SimLoop() {
   for (SimEvent* event : heap_) event->heap_index_ = SimEvent::kNotScheduled;
 }
 
-void SimLoop::post(std::function<void()> fn) { posts_.push_back(std::move(fn)); }
+void SimLoop::post(std::function<void()> fn) {
+  posts_.push_back(std::move(fn));
+}
 
 void SimLoop::after(Duration delay, std::function<void()> fn) {
   auto* event = new AfterEvent(std::move(fn));
@@ -105,8 +107,8 @@ void SimLoop::fire_earliest() {
 
 void SimLoop::count_step() {
   HF_ASSERT(++steps_ <= step_limit_,
-            "seed {}: {} steps and no end, at {} us of virtual time; the last events:\n{}", seed_, steps_,
-            now_ / 1000, history_.tail(64));
+            "seed {}: {} steps and no end, at {} us of virtual time; the last events:\n{}", seed_,
+            steps_, now_ / 1000, history_.tail(64));
 }
 
 bool SimLoop::turn(SimTime horizon) {
@@ -135,10 +137,11 @@ bool SimLoop::turn(SimTime horizon) {
 void SimLoop::run_until(const std::function<bool()>& done) {
   while (!done()) {
     const bool more = turn(INT64_MAX);
-    HF_ASSERT(more || done(),
-              "seed {}: nothing is left to happen, and what was waited for has not, at {} us of virtual "
-              "time; the last events:\n{}",
-              seed_, now_ / 1000, history_.tail(64));
+    HF_ASSERT(
+        more || done(),
+        "seed {}: nothing is left to happen, and what was waited for has not, at {} us of virtual "
+        "time; the last events:\n{}",
+        seed_, now_ / 1000, history_.tail(64));
   }
 }
 

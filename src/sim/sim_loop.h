@@ -1,9 +1,9 @@
 // SimLoop: virtual time. One per simulation; every simulated process runs on it.
 //
-// A turn resumes what is ready (at most kReadyBatch items), runs what was posted, and fires the events
-// that are due; when nothing of that is left, time jumps to the earliest event. Events of one instant fire
-// in an order chosen by the seed. A turn that did something costs kTurnCost of virtual time, so that a
-// coroutine that spins on yield() sees time pass.
+// A turn resumes what is ready (at most kReadyBatch items), runs what was posted, and fires the
+// events that are due; when nothing of that is left, time jumps to the earliest event. Events of
+// one instant fire in an order chosen by the seed. A turn that did something costs kTurnCost of
+// virtual time, so that a coroutine that spins on yield() sees time pass.
 //
 // Single thread. Nothing real: a run of an hour of virtual time takes as long as its events.
 #pragma once
@@ -27,7 +27,8 @@ using SimTime = int64_t;
 
 class SimLoop;
 
-// Something that happens at an instant. Embedded in what waits for it; unschedules itself when destroyed.
+// Something that happens at an instant. Embedded in what waits for it; unschedules itself when
+// destroyed.
 class SimEvent {
  public:
   SimEvent() = default;
@@ -66,8 +67,8 @@ class SimLoop : public Loop {
   // Runs `fn` once after `delay`; owned by the loop.
   void after(Duration delay, std::function<void()> fn);
 
-  // Runs until `task` has ended. Stops the process (with the seed) when nothing is left to happen before
-  // that, or when the step limit is reached: a simulation that hangs has found a bug.
+  // Runs until `task` has ended. Stops the process (with the seed) when nothing is left to happen
+  // before that, or when the step limit is reached: a simulation that hangs has found a bug.
   void run(Task<void> task);
   // Runs until `done` says so; the same limits.
   void run_until(const std::function<bool()>& done);

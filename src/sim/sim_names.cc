@@ -4,13 +4,39 @@
 #include <cerrno>
 
 namespace hf::sim {
+namespace {
+
+CrashOdds varied(Prng& prng, CrashOdds odds) {
+  switch (prng.below(8)) {
+    case 0:
+    case 1:
+      odds.kept_percent = odds.torn_percent = 0;
+      break;
+    case 2:
+      odds.kept_percent = 100;
+      break;
+    case 3:
+      odds.kept_percent = std::min(odds.kept_percent, 5u);
+      break;
+    case 4:
+      odds.kept_percent = std::max(odds.kept_percent, 90u);
+      break;
+    default:
+      break;
+  }
+  return odds;
+}
+
+}  // namespace
 
 SimInode::SimInode(SimNames& names_owner, uint64_t n, FileType t, mode_t m)
     : owner(names_owner), number(n), type(t), mode(m), content(names_owner.space_) {
   owner.inodes_[number] = this;
 }
 
-SimInode::~SimInode() { owner.inodes_.erase(number); }
+SimInode::~SimInode() {
+  owner.inodes_.erase(number);
+}
 
 SimNames::SimNames(PageSpace& space, Prng prng, uint64_t inode_limit)
     : space_(space), prng_(prng), inode_limit_(inode_limit) {
@@ -189,8 +215,8 @@ int SimNames::sync_dir(const std::string& path) {
   InodeRef directory;
   if (int error = find(path, &directory); error != 0) return error;
   if (directory->type != FileType::kDirectory) return ENOTDIR;
-  // Backwards: the changes of this directory, and those before them on the same directories and files.
-  // That a directory was made is not among them: its name belongs to its parent.
+  // Backwards: the changes of this directory, and those before them on the same directories and
+  // files. That a directory was made is not among them: its name belongs to its parent.
   std::set<uint64_t> directories{directory->number}, files;
   std::vector<bool> take(log_.size(), false);
   for (size_t i = log_.size(); i-- > 0;) {
@@ -225,9 +251,9 @@ void SimNames::crash_log() {
   std::vector<uint64_t> numbers;
   for (const Change& change : log_) {
     touched(change, &numbers);
-    const bool lost = std::any_of(numbers.begin(), numbers.end(),
-                                  [&](uint64_t n) { return cut.contains(n); }) ||
-                      prng_.chance(loss, 100);
+    const bool lost =
+        std::any_of(numbers.begin(), numbers.end(), [&](uint64_t n) { return cut.contains(n); }) ||
+        prng_.chance(loss, 100);
     if (lost) {
       cut.insert(numbers.begin(), numbers.end());
     } else {
@@ -246,7 +272,7 @@ void SimNames::reset_to_stable(const InodeRef& directory, std::set<uint64_t>* re
   }
 }
 
-void SimNames::crash(const CrashOdds& odds) {
+void SimNames::crash(const CrashOdds& odds, const Betrayal& on_betrayal) {
   crash_log();
   for (auto& [number, inode] : inodes_) inode->links = 0;
   root_->links = 1;
@@ -256,7 +282,8 @@ void SimNames::crash(const CrashOdds& odds) {
   for (auto& [number, inode] : inodes_) {
     if (!reached.contains(number)) lost.push_back(inode);
     inode->update_charge();
-    inode->content.crash(prng_, odds);
+    const CrashOdds own = odds.vary_by_file ? varied(prng_, odds) : odds;
+    for (const uint64_t offset : inode->content.crash(prng_, own)) on_betrayal(*inode, offset);
   }
   // Directories that nothing leads to any more let go of what they held.
   std::vector<InodeRef> released;

@@ -1,14 +1,16 @@
-// SimNames: the directories of one simulated disk, twice: as they are, and as a power loss would leave
-// them. In between stands a log of changes not yet durable, as in a journaling file system.
+// SimNames: the directories of one simulated disk, twice: as they are, and as a power loss would
+// leave them. In between stands a log of changes not yet durable, as in a journaling file system.
 //
 //   create, rename, unlink … ──► names ──sync_dir, or the journal in its own time──► stable names
 //
-// Power loss keeps some of the log: each change whole (a rename never leaves both or neither), and never
-// a change without those before it on the same directory or the same file. The contract (runtime/file.h)
-// promises no order between unrelated changes, so none is kept here, though real journals often do.
+// Power loss keeps some of the log: each change whole (a rename never leaves both or neither), and
+// never a change without those before it on the same directory or the same file. The contract
+// (runtime/file.h) promises no order between unrelated changes, so none is kept here, though real
+// journals often do.
 #pragma once
 
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <set>
@@ -34,10 +36,10 @@ struct SimInode {
   const FileType type;
   mode_t mode;
   uint32_t links = 0;
-  uint32_t handles = 0;              // files that have it open
+  uint32_t handles = 0;  // files that have it open
   const SimFile* locked_by = nullptr;
-  SimContent content;                // of regular files
-  Names names;                       // of directories
+  SimContent content;  // of regular files
+  Names names;         // of directories
   Names stable_names;
 
   // Its space is free once nobody can reach it.
@@ -59,8 +61,10 @@ class SimNames {
   int link(const std::string& from, const std::string& to);
   int sync_dir(const std::string& path);
 
-  // Power loss: names as decided from the log, content as decided by `odds`.
-  void crash(const CrashOdds& odds);
+  // Power loss: names as decided from the log, content as decided by `odds`. Calls back for each
+  // sector that a lying device lost.
+  using Betrayal = std::function<void(const SimInode& inode, uint64_t offset)>;
+  void crash(const CrashOdds& odds, const Betrayal& on_betrayal);
 
   // All inodes that exist, by number.
   const std::map<uint64_t, SimInode*>& inodes() const { return inodes_; }

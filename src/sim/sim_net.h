@@ -1,9 +1,10 @@
 // SimNet: the network between simulated hosts, and the Network seam of each process.
 //
-// Streams are like TCP: bytes arrive in order, cut anywhere, after a delay that differs from stream to
-// stream; a blocked link holds data back and retries as TCP does, gives up after kGiveUp. A killed process
-// closes its sockets (the peer sees the end or a reset); a host that lost power says nothing, and answers
-// with a reset once it is back. Resets are sent once: a blocked link swallows them.
+// Streams are like TCP: bytes arrive in order, cut anywhere, after a delay that differs from stream
+// to stream; a blocked link holds data back and retries as TCP does, gives up after kGiveUp. A
+// killed process closes its sockets (the peer sees the end or a reset); a host that lost power says
+// nothing, and answers with a reset once it is back. Resets are sent once: a blocked link swallows
+// them.
 #pragma once
 
 #include <map>
@@ -28,35 +29,46 @@ struct Link {
   uint32_t ns_per_kib = 800;  // about 10 Gbit/s
 };
 
+// What may go wrong by itself, per million pieces sent; the seed decides which.
+struct NetFaults {
+  uint32_t reset_ppm = 0;  // both ends learn of a reset
+  uint32_t stall_ppm = 0;  // this piece, and all behind it, comes late
+  Duration stall_max = 5s;
+};
+
 class SimNet {
  public:
-  static constexpr size_t kWindow = 256 * 1024;        // bytes on the way or unread, per direction
-  static constexpr Duration kRetryFirst = 200ms;       // of held-back data; doubles up to kRetryMax
+  static constexpr size_t kWindow = 256 * 1024;   // bytes on the way or unread, per direction
+  static constexpr Duration kRetryFirst = 200ms;  // of held-back data; doubles up to kRetryMax
   static constexpr Duration kRetryMax = 5s;
-  static constexpr Duration kGiveUp = 900s;            // then the stream is reset
+  static constexpr Duration kGiveUp = 900s;  // then the stream is reset
 
   SimNet(SimLoop& loop, Prng prng) : loop_(loop), prng_(prng) {}
 
-  // --- what tests and plans order ---------------------------------------------------------------------
+  // --- what tests and plans order
+  // ---------------------------------------------------------------------
   Link& link(const std::string& from, const std::string& to) { return links_[{from, to}]; }
   void set_blocked(const std::string& from, const std::string& to, bool blocked);  // one way
   void partition(const std::string& a, const std::string& b);                      // both ways
   // Everything between all hosts flows again.
   void heal_all();
+  NetFaults& faults() { return faults_; }
   // Resets every stream between the two (also a == b), at once and at both ends.
   void reset_streams(const std::string& a, const std::string& b);
   size_t open_connections() const { return connections_.size(); }
 
-  // --- for hosts ----------------------------------------------------------------------------------------
+  // --- for hosts
+  // ----------------------------------------------------------------------------------------
   void add_host(const std::string& name, const std::string& ip) { ips_[ip] = name; }
   void set_up(const std::string& host, bool up);
   bool is_up(const std::string& host) const { return !down_.contains(host); }
 
-  // --- for streams and listeners ------------------------------------------------------------------------
+  // --- for streams and listeners
+  // ------------------------------------------------------------------------
   struct Target {
     std::string host;
-    std::string port;      // "tcp:<number>" or "unix:<path>": the key of a listener on its host
-    bool loopback = false; // bound to, or addressed as, this host only
+    std::string port;       // "tcp:<number>" or "unix:<path>": the key of a listener on its host
+    bool loopback = false;  // bound to, or addressed as, this host only
   };
   // The host name is `self` for local addresses; "" where nobody has that address.
   Result<Target> resolve(const std::string& address, const std::string& self) const;
@@ -78,6 +90,7 @@ class SimNet {
   std::map<std::pair<std::string, std::string>, SimListener*> listeners_;  // by host and port
   std::map<uint64_t, Connection*> connections_;
   uint64_t numbers_ = 0;
+  NetFaults faults_;
 };
 
 // The seam of one process.

@@ -3,10 +3,10 @@
 //   SimHost ── disks (they survive), one clock, a network address
 //     └─ SimProcess ── one Incarnation after the other, each with a World of its own
 //
-// The product code of a process is started by the test on process.world(). After kill() that world is
-// dead: what was in flight ends with "cancelled", what comes later fails at once without effect. The test
-// then lets the code unwind (awaits its stop, closes its gate), destroys it, calls restart() and starts it
-// anew on the new world. Old worlds stay valid until the SimProcess goes.
+// The product code of a process is started by the test on process.world(). After kill() that world
+// is dead: what was in flight ends with "cancelled", what comes later fails at once without effect.
+// The test then lets the code unwind (awaits its stop, closes its gate), destroys it, calls
+// restart() and starts it anew on the new world. Old worlds stay valid until the SimProcess goes.
 #pragma once
 
 #include <memory>
@@ -45,8 +45,8 @@ class SimHost {
   SimDisk& disk(const std::string& at);
   const std::vector<Mount>& mounts() const { return mounts_; }
 
-  // All processes die, then all disks lose what was not stable. The host is off until power_on(), which
-  // starts nothing: restart() the processes.
+  // All processes die, then all disks lose what was not stable. The host is off until power_on(),
+  // which starts nothing: restart() the processes.
   void power_loss();
   void power_on();
   bool is_up() const { return up_; }
@@ -79,10 +79,10 @@ class SimProcess {
   // Counts from 1.
   uint64_t incarnation() const { return lives_.size(); }
 
-  void kill();  // SIGKILL
+  void kill();                                       // SIGKILL
   void pause() { lives_.back()->life.pause(); }      // SIGSTOP: answers are held back
   void proceed() { lives_.back()->life.proceed(); }  // SIGCONT
-  void restart();  // the process must be dead and its host up
+  void restart();                                    // the process must be dead and its host up
 
  private:
   friend class SimHost;

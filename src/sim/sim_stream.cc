@@ -4,13 +4,23 @@
 
 namespace hf::sim {
 
-// --- Pipe -------------------------------------------------------------------------------------------------
+// --- Pipe
+// -------------------------------------------------------------------------------------------------
 
 void Pipe::push(Chunk chunk) {
   const int to = 1 - from_;
   SimNet& net = connection_.net();
   chunk.at = std::max(last_arrival_, net.arrival(connection_.host(from_), connection_.host(to),
                                                  chunk.bytes.size()));
+  const NetFaults& faults = net.faults();
+  const uint64_t draw = net.prng().below(1'000'000);
+  if (draw < faults.reset_ppm) {
+    connection_.send_reset_to(0);
+    connection_.send_reset_to(1);
+  } else if (draw < uint64_t{faults.reset_ppm} + faults.stall_ppm) {
+    chunk.at +=
+        static_cast<SimTime>(net.prng().below(static_cast<uint64_t>(faults.stall_max.count()) + 1));
+  }
   last_arrival_ = chunk.at;
   flying_.push_back(std::move(chunk));
   if (!is_scheduled()) net.loop().schedule(*this, flying_.front().at);
@@ -30,7 +40,9 @@ void Pipe::send(ByteSpan bytes) {
   }
 }
 
-void Pipe::send_end() { push(Chunk()); }
+void Pipe::send_end() {
+  push(Chunk());
+}
 
 void Pipe::retry_later() {
   SimLoop& loop = connection_.net().loop();
@@ -76,16 +88,22 @@ void Pipe::fire() {
 
 size_t Pipe::take(MutableByteSpan out) {
   Prng& prng = connection_.net().prng();
-  size_t n = std::min(out.size(), arrived_.size());
+  size_t n = std::min(out.size(), arrived_.size() - taken_);
   if (n > 1 && prng.chance(1, 4)) n = prng.between(1, n);
-  std::copy_n(arrived_.begin(), n, out.begin());
-  arrived_.erase(arrived_.begin(), arrived_.begin() + static_cast<std::ptrdiff_t>(n));
+  std::memcpy(out.data(), arrived_.data() + taken_, n);
+  taken_ += n;
+  // Moved to the front only when half is gone, so that a byte is moved twice at most.
+  if (taken_ * 2 >= arrived_.size()) {
+    arrived_.erase(arrived_.begin(), arrived_.begin() + static_cast<std::ptrdiff_t>(taken_));
+    taken_ = 0;
+  }
   outstanding_ -= n;
   connection_.wake(from_);
   return n;
 }
 
-// --- Connection -------------------------------------------------------------------------------------------
+// --- Connection
+// -------------------------------------------------------------------------------------------
 
 Connection::Connection(SimNet& net, std::string client_host, std::string server_host)
     : net_(net),
@@ -98,7 +116,9 @@ Connection::Connection(SimNet& net, std::string client_host, std::string server_
   net_.connections()[number_] = this;
 }
 
-Connection::~Connection() { net_.connections().erase(number_); }
+Connection::~Connection() {
+  net_.connections().erase(number_);
+}
 
 void Connection::detach(int side, EndState state) {
   streams_[side] = nullptr;
@@ -135,7 +155,8 @@ void Connection::ResetOnItsWay::fire() {
   if (!connection_.net().is_blocked(from, to)) connection_.reset(side_);
 }
 
-// --- SimStream --------------------------------------------------------------------------------------------
+// --- SimStream
+// --------------------------------------------------------------------------------------------
 
 SimStream::SimStream(Incarnation& life, std::shared_ptr<Connection> connection, int side,
                      std::string peer)
@@ -157,8 +178,8 @@ void SimStream::close() {
 
 void SimStream::sever(Death death) {
   Held::unlink();
-  connection_->detach(side_, death == Death::kKill ? Connection::EndState::kClosed
-                                                   : Connection::EndState::kSilent);
+  connection_->detach(
+      side_, death == Death::kKill ? Connection::EndState::kClosed : Connection::EndState::kSilent);
 }
 
 void SimStream::wake() {
@@ -169,10 +190,12 @@ void SimStream::wake() {
 Status SimStream::check(const char* what) const {
   if (life_.is_dead()) return dead_error(what);
   switch (connection_->state(side_)) {
-    case Connection::EndState::kOpen: return Status();
+    case Connection::EndState::kOpen:
+      return Status();
     case Connection::EndState::kClosed:
       return make_error(ErrorCode::kClosed, "{} {}: the stream was closed", what, peer_);
-    default: return make_error(ErrorCode::kClosed, "{} {}: connection reset", what, peer_);
+    default:
+      return make_error(ErrorCode::kClosed, "{} {}: connection reset", what, peer_);
   }
 }
 
@@ -224,7 +247,8 @@ Task<Status> SimStream::write_all(std::span<const ByteSpan> segments) {
   co_return status;
 }
 
-// --- SimListener ------------------------------------------------------------------------------------------
+// --- SimListener
+// ------------------------------------------------------------------------------------------
 
 SimListener::SimListener(Incarnation& life, SimNet& net, SimNet::Target target, std::string address,
                          int backlog)

@@ -17,12 +17,14 @@ class Pipe : public SimEvent {
  public:
   Pipe(Connection& connection, int from) : connection_(connection), from_(from) {}
 
-  size_t room() const { return outstanding_ < SimNet::kWindow ? SimNet::kWindow - outstanding_ : 0; }
+  size_t room() const {
+    return outstanding_ < SimNet::kWindow ? SimNet::kWindow - outstanding_ : 0;
+  }
   void send(ByteSpan bytes);
   void send_end();
   // Takes some of what has arrived (at least a byte if there is one).
   size_t take(MutableByteSpan out);
-  bool has_data() const { return !arrived_.empty(); }
+  bool has_data() const { return taken_ < arrived_.size(); }
   bool has_ended() const { return ended_; }
   void fire() override;
 
@@ -37,7 +39,8 @@ class Pipe : public SimEvent {
   Connection& connection_;
   const int from_;
   std::deque<Chunk> flying_;
-  std::deque<std::byte> arrived_;
+  std::vector<std::byte> arrived_;
+  size_t taken_ = 0;  // of arrived_, from its front
   size_t outstanding_ = 0;
   SimTime last_arrival_ = 0;
   Duration retry_ = SimNet::kRetryFirst;

@@ -43,7 +43,8 @@ class Simulation {
   }
   SimHost& host(size_t i) { return *hosts_[i]; }
 
-  // The test's own place in the world: never killed, without disks; for its clock and its connections.
+  // The test's own place in the world: never killed, without disks; for its clock and its
+  // connections.
   World& driver() { return driver_.world(); }
 
   void run(Task<void> task) { loop_.run(std::move(task)); }

@@ -1,8 +1,9 @@
-// A toy write-ahead log, correct or with one classic bug: the proof that the simulated disk finds what
-// loses data. Test code only.
+// A toy write-ahead log, correct or with one classic bug: the proof that the simulated disk finds
+// what loses data. Test code only.
 //
 //   put(key, value): append a record to <dir>/log, durable, then answer.
-//   checkpoint():    write all pairs to <dir>/snap.tmp, sync, rename to <dir>/snap, sync the directory,
+//   checkpoint():    write all pairs to <dir>/snap.tmp, sync, rename to <dir>/snap, sync the
+//   directory,
 //                    then start the log anew.
 //   open():          read snap, then the log up to the first record that is not whole.
 #pragma once
@@ -19,13 +20,13 @@ namespace hf::sim {
 
 enum class ToyBug {
   kNone,
-  kNoSync,            // a record is written, not made durable
-  kAckBeforeDurable,  // answers when the durable write has been started
-  kNoChecksum,        // recovery believes any record that begins like one
-  kNoDirSync,         // names are not made durable
-  kParallelAppends,   // a record may be durable while one before it is not
-  kInPlaceCheckpoint, // writes over the old snapshot
-  kRetriesSync,       // after a failed sync, syncs again and believes it
+  kNoSync,             // a record is written, not made durable
+  kAckBeforeDurable,   // answers when the durable write has been started
+  kNoChecksum,         // recovery believes any record that begins like one
+  kNoDirSync,          // names are not made durable
+  kParallelAppends,    // a record may be durable while one before it is not
+  kInPlaceCheckpoint,  // writes over the old snapshot
+  kRetriesSync,        // after a failed sync, syncs again and believes it
 };
 
 class ToyLog {
@@ -59,7 +60,7 @@ class ToyLog {
   uint64_t generation_ = 0;  // of the snapshot; records of another one do not count
   uint64_t sequence_ = 0;
   uint64_t tail_ = 0;
-  bool failed_ = false;      // a durable write failed: nothing is promised any more
+  bool failed_ = false;  // a durable write failed: nothing is promised any more
   std::map<uint64_t, std::string> pairs_;
   Mutex append_mutex_;
   Gate gate_;

@@ -18,7 +18,8 @@ struct ToyResult {
   uint64_t steps = 0;
 };
 
-// What each key may hold: the last acknowledged value, or one whose put has not been answered since.
+// What each key may hold: the last acknowledged value, or one whose put has not been answered
+// since.
 class ToyOracle {
  public:
   void begin(uint64_t key, const std::string& value) { keys_[key].maybe.push_back(value); }
@@ -35,8 +36,8 @@ class ToyOracle {
       bool fine = found == may.sure;
       for (const std::string& value : may.maybe) fine = fine || found == value;
       if (!fine) {
-        return make_error(ErrorCode::kCorruption, "key {}: {} instead of {} or one of {} others", key,
-                          brief(found), brief(may.sure), may.maybe.size());
+        return make_error(ErrorCode::kCorruption, "key {}: {} instead of {} or one of {} others",
+                          key, brief(found), brief(may.sure), may.maybe.size());
       }
       may.sure = found;
       may.maybe.clear();
@@ -53,7 +54,8 @@ class ToyOracle {
     std::vector<std::string> maybe;
   };
   static std::string brief(const std::optional<std::string>& value) {
-    return value ? fmt::format("\"{}…\" ({} bytes)", value->substr(0, 12), value->size()) : "nothing";
+    return value ? fmt::format("\"{}…\" ({} bytes)", value->substr(0, 12), value->size())
+                 : "nothing";
   }
   std::map<uint64_t, May> keys_;
 };
@@ -89,7 +91,8 @@ class ToyWorkload {
   Task<void> one_round() {
     ToyLog log(process_->world(), "/db", bug_);
     Status opened = co_await log.open();
-    if (opened.code() == ErrorCode::kIo) {  // told of an injected error: a restart later is all there is
+    if (opened.code() ==
+        ErrorCode::kIo) {  // told of an injected error: a restart later is all there is
       co_await log.stop();
       co_await end_of_life();
       co_return;
@@ -187,19 +190,20 @@ TEST_P(ToyMutants, AreCaughtWithinAThousandSeeds) {
     return run_toy(seed, bug, faulty ? told_faults() : DiskFaults()).status;
   });
   EXPECT_FALSE(report.ok()) << "the bug was not found";
-  if (report.failed) std::printf("caught by seed %lu: %s\n", report.failed_seed, report.failure.c_str());
+  if (report.failed)
+    std::printf("caught by seed %lu: %s\n", report.failed_seed, report.failure.c_str());
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Toy, ToyMutants,
-    ::testing::Values(std::pair{"NoSync", ToyBug::kNoSync},
-                      std::pair{"AckBeforeDurable", ToyBug::kAckBeforeDurable},
-                      std::pair{"NoChecksum", ToyBug::kNoChecksum},
-                      std::pair{"NoDirSync", ToyBug::kNoDirSync},
-                      std::pair{"ParallelAppends", ToyBug::kParallelAppends},
-                      std::pair{"InPlaceCheckpoint", ToyBug::kInPlaceCheckpoint},
-                      std::pair{"RetriesSync", ToyBug::kRetriesSync}),
-    [](const auto& info) { return std::string(info.param.first); });
+INSTANTIATE_TEST_SUITE_P(Toy, ToyMutants,
+                         ::testing::Values(std::pair{"NoSync", ToyBug::kNoSync},
+                                           std::pair{"AckBeforeDurable", ToyBug::kAckBeforeDurable},
+                                           std::pair{"NoChecksum", ToyBug::kNoChecksum},
+                                           std::pair{"NoDirSync", ToyBug::kNoDirSync},
+                                           std::pair{"ParallelAppends", ToyBug::kParallelAppends},
+                                           std::pair{"InPlaceCheckpoint",
+                                                     ToyBug::kInPlaceCheckpoint},
+                                           std::pair{"RetriesSync", ToyBug::kRetriesSync}),
+                         [](const auto& info) { return std::string(info.param.first); });
 
 TEST(Determinism, TheSameSeedGivesTheSameHistoryTwice) {
   std::vector<uint64_t> hashes;
@@ -224,7 +228,9 @@ uint64_t hash_of_twenty() {
 }
 
 // Run by the next test in a process of its own.
-TEST(Determinism, DISABLED_PrintHash) { std::printf("HASH=%lu\n", hash_of_twenty()); }
+TEST(Determinism, DISABLED_PrintHash) {
+  std::printf("HASH=%lu\n", hash_of_twenty());
+}
 
 TEST(Determinism, AnotherProcessGetsTheSameHistory) {
   char self[4096];

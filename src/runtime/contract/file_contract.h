@@ -1,5 +1,5 @@
-// The contract of one File (runtime/file.h), as tests that every world passes. What concerns names and
-// directories is in file_system_contract.h; power loss is the simulator's own matter.
+// The contract of one File (runtime/file.h), as tests that every world passes. What concerns names
+// and directories is in file_system_contract.h; power loss is the simulator's own matter.
 #pragma once
 
 #include <algorithm>
@@ -62,7 +62,9 @@ inline Task<void> write_kinds(World& world, std::string path) {
   EXPECT_EQ(*content, "durable one two three four five");
 }
 
-TEST_P(FileContract, EveryKindOfWriteArrives) { run(write_kinds(world(), path("f"))); }
+TEST_P(FileContract, EveryKindOfWriteArrives) {
+  run(write_kinds(world(), path("f")));
+}
 
 inline Task<void> read_only(World& world, std::string path) {
   Status made = co_await world.fs.write_file_atomic(path, "content", 0600);
@@ -78,7 +80,9 @@ inline Task<void> read_only(World& world, std::string path) {
   EXPECT_EQ(*content, "content");
 }
 
-TEST_P(FileContract, AFileOpenForReadingIsNotWritten) { run(read_only(world(), path("f"))); }
+TEST_P(FileContract, AFileOpenForReadingIsNotWritten) {
+  run(read_only(world(), path("f")));
+}
 
 inline Task<void> sizes(World& world, std::string path) {
   Result<std::unique_ptr<File>> file = co_await world.fs.open(path, read_write());
@@ -104,7 +108,9 @@ inline Task<void> sizes(World& world, std::string path) {
   EXPECT_TRUE(all_zero(ByteSpan(last).first(5)));
 }
 
-TEST_P(FileContract, SizeCutsAndGrowsWithZeroes) { run(sizes(world(), path("f"))); }
+TEST_P(FileContract, SizeCutsAndGrowsWithZeroes) {
+  run(sizes(world(), path("f")));
+}
 
 inline Task<void> holes(World& world, std::string path) {
   Result<std::unique_ptr<File>> file = co_await world.fs.open(path, read_write());
@@ -188,7 +194,9 @@ inline Task<void> many_in_flight(World& world, std::string path) {
   EXPECT_EQ(*(*file)->size(), 300 * kBlockSize);
 }
 
-TEST_P(FileContract, HundredsOfOperationsInFlight) { run(many_in_flight(world(), path("f"))); }
+TEST_P(FileContract, HundredsOfOperationsInFlight) {
+  run(many_in_flight(world(), path("f")));
+}
 
 inline Task<void> write_letter(File& file, ByteSpan data) {
   Result<size_t> n = co_await file.write_at(0, data);
@@ -237,7 +245,9 @@ inline Task<void> locking(World& world, std::string path) {
   EXPECT_TRUE(locked.ok());
 }
 
-TEST_P(FileContract, ALockIsExclusiveAndEndsWithItsFile) { run(locking(world(), path("f"))); }
+TEST_P(FileContract, ALockIsExclusiveAndEndsWithItsFile) {
+  run(locking(world(), path("f")));
+}
 
 inline Task<void> direct_end(World& world, std::string path) {
   Result<std::unique_ptr<File>> file = co_await world.fs.open(path, direct_read_write());
@@ -289,12 +299,24 @@ class FileModel {
     const uint64_t offset = prng_.below(kSpan / unit_) * unit_;
     const uint64_t length = prng_.between(1, std::max<uint64_t>(1, 40 * kKiB / unit_)) * unit_;
     switch (prng_.below(8)) {
-      case 0: co_await compare(file, offset, length); break;
-      case 1: co_await resize(file, prng_.below(kSpan)); break;
-      case 2: co_await clear(file, offset, length, true); break;
-      case 3: co_await clear(file, offset, length, false); break;
-      case 4: co_await sync(file); break;
-      default: co_await write(file, offset, length); break;
+      case 0:
+        co_await compare(file, offset, length);
+        break;
+      case 1:
+        co_await resize(file, prng_.below(kSpan));
+        break;
+      case 2:
+        co_await clear(file, offset, length, true);
+        break;
+      case 3:
+        co_await clear(file, offset, length, false);
+        break;
+      case 4:
+        co_await sync(file);
+        break;
+      default:
+        co_await write(file, offset, length);
+        break;
     }
   }
   Task<void> write(File& file, uint64_t offset, uint64_t length) {
@@ -302,8 +324,12 @@ class FileModel {
     fill_random(prng_, data.span());
     Result<size_t> n(0);
     switch (prng_.below(3)) {
-      case 0: n = co_await file.write_at(offset, data.span()); break;
-      case 1: n = co_await file.write_durable_at(offset, data.span()); break;
+      case 0:
+        n = co_await file.write_at(offset, data.span());
+        break;
+      case 1:
+        n = co_await file.write_durable_at(offset, data.span());
+        break;
       default: {
         const uint64_t cut = round_down(prng_.below(length), std::max(unit_, uint64_t{1}));
         const ByteSpan parts[] = {data.span().first(cut), data.span().subspan(cut)};

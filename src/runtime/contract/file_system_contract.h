@@ -1,5 +1,5 @@
-// The contract of FileSystem (runtime/file.h), as tests that every world passes: names, directories, links,
-// clones, space, and whole small files.
+// The contract of FileSystem (runtime/file.h), as tests that every world passes: names,
+// directories, links, clones, space, and whole small files.
 #pragma once
 
 #include <string>
@@ -283,6 +283,8 @@ inline Task<void> spaces(World& world, std::string dir) {
   EXPECT_EQ(none.code(), ErrorCode::kNotFound);
 }
 
-TEST_P(FileSystemContract, SpaceIsSane) { run(spaces(world(), under_test().scratch_dir())); }
+TEST_P(FileSystemContract, SpaceIsSane) {
+  run(spaces(world(), under_test().scratch_dir()));
+}
 
 }  // namespace hf::contract
