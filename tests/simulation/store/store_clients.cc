@@ -73,7 +73,9 @@ Task<void> SimulatedStore::one_operation(Prng& prng) {
   } else {
     co_await replica->users.acquire();
     SemaphoreUnits held(replica->users, 1);
-    if (replica->certain && alive() && pool_->find(replica->id) != nullptr) {
+    // After a change of size that failed, only a recovery tells which size it is.
+    const bool size_known = !replica->other_size.has_value();
+    if (replica->certain && size_known && alive() && pool_->find(replica->id) != nullptr) {
       co_await io_operation(prng, replica, draw);
     }
   }
