@@ -38,6 +38,7 @@ stop_node() {
     [ ! -e "/proc/$pid" ] || fail "holdfastd ($pid) did not end within 30 s; see $log"
     rm -f "$pid_file"
     end_holder
+    close_pools
     echo "The node has ended; its data is kept in $home (rm -r $home to be rid of it)."
   else
     echo "No node of quickstart is running."
@@ -52,6 +53,14 @@ end_holder() {
       kill -TERM "${process#/proc/}" 2>/dev/null
     fi
   done
+}
+
+# A daemon that stops leaves its pools mounted for the next one.
+close_pools() {
+  local source point
+  while read -r source point _; do
+    umount "$point" && [[ $source == /dev/loop* ]] && losetup -d "$source"
+  done < <(grep " $run_dir/pools/" /proc/mounts)
 }
 
 start_node() {
