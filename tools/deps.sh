@@ -53,6 +53,7 @@ run        kmod                     loads the kernel's block export modules
 test       libnbd-bin               nbdinfo, nbdcopy: a foreign NBD client for our server
 test       libnbd-dev               a foreign NBD client for our server
 test       nbdkit                   a foreign NBD server for our client
+test       qemu-utils               qemu-img: one more foreign NBD client
 test       fio                      load with verification
 test       curl                     HTTP checks
 system     docker.io                a real Docker engine, started by the tests in folders of their own
