@@ -9,7 +9,7 @@ import time
 
 BUILD = os.environ.get("HOLDFAST_BUILD_DIR", os.path.join(os.path.dirname(__file__), "..", "..", "build"))
 TOOL = os.environ.get("BLOCK_EXPORT_TOOL", os.path.join(BUILD, "tests/block/block_export_tool"))
-HOLDER = os.environ.get("HOLDFAST_HOLDER", os.path.join(BUILD, "src/holder/holdfast-holder"))
+HOLDER = os.environ.get("HOLDFAST_HOLDER", os.path.join(BUILD, "bin/holdfast-holder"))
 MIB = 1 << 20
 
 
