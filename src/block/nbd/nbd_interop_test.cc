@@ -6,10 +6,10 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <sstream>
 
 #include "base/prng.h"
 #include "block/nbd/nbd_server.h"
-#include "block/nbd/testing/slow_device.h"
 #include "block/nbd/testing/test_client.h"
 #include "runtime/contract/contract_support.h"
 #include "runtime/process.h"
@@ -119,6 +119,7 @@ class NbdInterop : public ::testing::Test {
   Task<void> fio(bool aligned);
   Task<void> qemu();
   Task<void> own_client();
+  Task<void> libnbd();
 
   std::unique_ptr<contract::WorldUnderTest> real_;
   std::string dir_;
@@ -351,21 +352,17 @@ void ask_in_the_old_way(const std::string& uri) {
   EXPECT_NBD(nbd_shutdown(handle.nbd, 0));
 }
 
+Task<void> NbdInterop::libnbd() {
+  std::function<bool()> ask = [this] {
+    ask_all(uri("pg"), uri("frozen"));
+    ask_in_the_old_way(tcp_uri("pg"));
+    return true;
+  };
+  bool done = co_await run_blocking<bool>(world().blocking, std::move(ask));
+  EXPECT_TRUE(done);
+}
 TEST_F(NbdInterop, LibnbdGetsAllThatTheProtocolHas) {
-  serve([this] {
-    std::function<bool()> ask = [this] {
-      ask_all(uri("pg"), uri("frozen"));
-      ask_in_the_old_way(tcp_uri("pg"));
-      return true;
-    };
-    struct Run {
-      static Task<void> blocking(World& world, std::function<bool()> fn) {
-        bool done = co_await run_blocking<bool>(world.blocking, std::move(fn));
-        EXPECT_TRUE(done);
-      }
-    };
-    return Run::blocking(world(), std::move(ask));
-  });
+  serve([this] { return libnbd(); });
 }
 
 #endif
