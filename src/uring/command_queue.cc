@@ -3,8 +3,22 @@
 #include <liburing.h>
 
 #include <cstring>
+#include <mutex>
+#include <utility>
+#include <vector>
 
 namespace hf {
+namespace {
+
+// Never destroyed: see the header.
+void keep_until_exit(std::unique_ptr<io_uring> ring) {
+  static std::mutex mutex;
+  static auto* const kept = new std::vector<std::unique_ptr<io_uring>>();
+  const std::lock_guard lock(mutex);
+  kept->push_back(std::move(ring));
+}
+
+}  // namespace
 
 Result<std::unique_ptr<CommandQueue>> CommandQueue::create(UringLoop& loop, uint32_t entries,
                                                            OnComplete on_complete) {
@@ -25,7 +39,14 @@ CommandQueue::CommandQueue(UringLoop& loop, OnComplete on_complete)
 
 CommandQueue::~CommandQueue() {
   watch_.reset();
-  if (ring_) io_uring_queue_exit(ring_.get());
+  if (!ring_) return;
+  on_complete_ = [](uint16_t, int32_t) {};
+  reap();
+  if (in_flight_ == 0) {
+    io_uring_queue_exit(ring_.get());
+  } else {
+    keep_until_exit(std::move(ring_));
+  }
 }
 
 void CommandQueue::prepare(uint16_t tag, int fd, uint32_t cmd_op, ByteSpan cmd) {

@@ -1,6 +1,11 @@
 // CommandQueue: driver commands that stay in the kernel for as long as a device lives (ublk's
-// fetches), on a ring of their own, so that dropping the queue drops them: commands on the loop's
-// own ring could not be given up before the loop's end. Real world only.
+// fetches), on a ring of their own, so that dropping the queue gives them up: the loop's own ring
+// has to see the end of each of its operations. Real world only.
+//
+// What is given up stays in the kernel until the process ends. The ring is not closed under it:
+// Linux 6.12 crashed when a living process closed a ring with ublk's fetches in flight and then
+// exited (NULL dereference in io_ring_exit_work, seen); the end of a process, killed or not, is
+// what ublk's recovery is made for.
 //
 // A command carries a tag and at most kSmallCommandBytes; one per tag at a time. What was prepared
 // goes to the kernel by submit(), all of it in one system call, from the thread of the loop.
@@ -26,7 +31,7 @@ class CommandQueue {
   // Room for `entries` commands at once (a power of two).
   static Result<std::unique_ptr<CommandQueue>> create(UringLoop& loop, uint32_t entries,
                                                       OnComplete on_complete);
-  // The kernel gives up what is in flight, soon after; no call back after this.
+  // No call back after this. With commands in flight the ring stays open until the process ends.
   ~CommandQueue();
   CommandQueue(const CommandQueue&) = delete;
   CommandQueue& operator=(const CommandQueue&) = delete;

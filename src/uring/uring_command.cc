@@ -57,6 +57,13 @@ CommandRing::~CommandRing() {
 }
 
 Task<Result<int>> CommandRing::command(std::string what, int fd, uint32_t cmd_op, ByteSpan cmd) {
+  Result<int> result = co_await raw_command(what, fd, cmd_op, cmd);
+  if (result.ok() && *result < 0) co_return Error::from_errno(-*result, what);
+  co_return result;
+}
+
+Task<Result<int>> CommandRing::raw_command(std::string what, int fd, uint32_t cmd_op,
+                                           ByteSpan cmd) {
   HF_ASSERT(cmd.size() <= kLargeCommandBytes, "{}", cmd.size());
   io_uring_sqe* sqe = in_flight_ < kEntries ? io_uring_get_sqe(ring_.get()) : nullptr;
   if (sqe == nullptr) {
@@ -72,7 +79,6 @@ Task<Result<int>> CommandRing::command(std::string what, int fd, uint32_t cmd_op
   HF_ASSERT(submitted == 1, "io_uring_submit: {}", submitted);
   co_await call.done.wait();
   --in_flight_;
-  if (call.result < 0) co_return Error::from_errno(-call.result, what);
   co_return call.result;
 }
 

@@ -38,6 +38,8 @@ class CommandRing {
   // points to must live until the end. At most kEntries at once, more are refused with
   // kLimitExceeded.
   Task<Result<int>> command(std::string what, int fd, uint32_t cmd_op, ByteSpan cmd);
+  // The same, with the driver's −errno as a result: for those that decide by it.
+  Task<Result<int>> raw_command(std::string what, int fd, uint32_t cmd_op, ByteSpan cmd);
 
  private:
   struct Call;

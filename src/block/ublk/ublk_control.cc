@@ -43,7 +43,13 @@ std::vector<int> UblkControl::list() {
 Task<Result<int>> UblkControl::command(std::string what, uint32_t operation,
                                        ControlCommand command) {
   const ByteSpan bytes{reinterpret_cast<const std::byte*>(&command), sizeof command};
-  co_return co_await ring_->command(std::move(what), fd_.get(), operation, bytes);
+  co_await slots_.acquire();
+  const SemaphoreUnits held(slots_, 1);
+  Result<int> done = co_await ring_->raw_command(what, fd_.get(), operation, bytes);
+  HF_CO_TRY(done);
+  if (*done == -ENODEV) co_return make_error(ErrorCode::kNotFound, "{}: no such device", what);
+  if (*done < 0) co_return Error::from_errno(-*done, what);
+  co_return done;
 }
 
 Task<Status> UblkControl::simple(const char* what, uint32_t operation, int number, uint64_t data) {

@@ -7,12 +7,14 @@
 #include <vector>
 
 #include "block/ublk/ublk_wire.h"
+#include "runtime/sync.h"
 #include "runtime/task.h"
 #include "uring/owned_fd.h"
 #include "uring/uring_command.h"
 
 namespace hf::ublk {
 
+// kNotFound, of all but create(), features() and add(): there is no such device.
 class UblkControl {
  public:
   // kMissingFeature, with the way out, where the kernel has no ublk.
@@ -44,6 +46,8 @@ class UblkControl {
 
   OwnedFd fd_;
   std::unique_ptr<CommandRing> ring_;
+  // More commands than the ring takes wait: all volumes of a node may be attached at once.
+  Semaphore slots_{CommandRing::kEntries};
 };
 
 }  // namespace hf::ublk

@@ -7,6 +7,8 @@
 #include <cerrno>
 #include <cstring>
 
+#include "base/bytes.h"
+#include "base/crc32c.h"
 #include "base/log.h"
 #include "runtime/file.h"
 
@@ -19,13 +21,8 @@ using block::Offer;
 namespace {
 
 constexpr Duration kRetry = 20ms;
-constexpr int kRecoveryTries = 1500;  // 30 s: the old process may be long in dying
-
-uint64_t key_of(VolumeId volume) {
-  uint64_t key = 0;
-  std::memcpy(&key, volume.bytes.data(), sizeof key);
-  return key;
-}
+constexpr int kFetchesEndTries = 2000;  // 2 s
+constexpr int kRecoveryTries = 1500;    // 30 s: the old process may be long in dying
 
 Status make_note(const std::string& directory, const std::string& path) {
   for (const std::string& part : {directory.substr(0, directory.rfind('/')), directory}) {
@@ -50,6 +47,13 @@ Result<OwnedFd> claim(const std::string& path) {
 }
 
 }  // namespace
+
+uint64_t device_key(const std::string& directory, VolumeId volume) {
+  uint64_t key = 0;
+  std::memcpy(&key, volume.bytes.data(), sizeof key);
+  const uint64_t scope = crc32c(as_bytes(directory));
+  return key ^ (scope << 32 | scope);
+}
 
 UblkDriver::UblkDriver(World& world, UringLoop& loop, std::string run_dir)
     : world_(world), loop_(loop), directory_(std::move(run_dir) + "/ublk") {}
@@ -140,9 +144,11 @@ Task<Result<std::vector<UblkDriver::Found>>> UblkDriver::find() {
   std::vector<int> numbers = co_await in_pool<std::vector<int>>(std::move(look));
   for (const int number : numbers) {
     Result<DeviceInfo> info = co_await control_->info(number);
-    if (!info.ok()) continue;  // it went away meanwhile
+    if (info.code() == ErrorCode::kNotFound) continue;  // it went away meanwhile
+    // No other failure means that there is none: attach() would make a second one.
+    HF_CO_TRY(info);
     for (const VolumeId& volume : *volumes) {
-      if (info->ublksrv_flags != key_of(volume)) continue;
+      if (info->ublksrv_flags != device_key(directory_, volume)) continue;
       Found device;
       device.volume = volume;
       device.number = number;
@@ -167,7 +173,7 @@ Task<Status> UblkDriver::make(VolumeId volume, Export& e) {
   };
   Status noted = co_await in_pool<Status>(std::move(note));
   HF_CO_TRY(noted);
-  Result<int> number = co_await control_->add(key_of(volume));
+  Result<int> number = co_await control_->add(device_key(directory_, volume));
   HF_CO_TRY(number);
   e.number = *number;
   e.kernel_size = e.filter.size();
@@ -258,10 +264,17 @@ Task<Result<ExportInfo>> UblkDriver::attach(VolumeId volume, std::shared_ptr<Blo
 
 Task<Status> UblkDriver::take_away(VolumeId volume, int number, UblkQueue* queue) {
   Status stopped = co_await control_->stop(number);
-  if (queue != nullptr) co_await queue->stop();
-  HF_CO_TRY(stopped);
+  if (queue != nullptr) {
+    // The fetches come back by themselves; a queue dropped with some leaves its ring behind.
+    for (int i = 0; stopped.ok() && queue->in_flight() > 0 && i < kFetchesEndTries; ++i) {
+      Status slept = co_await world_.clock.sleep_for(1ms, CancelToken());
+      (void)slept;
+    }
+    co_await queue->stop();
+  }
+  if (stopped.code() != ErrorCode::kNotFound) HF_CO_TRY(stopped);
   Status removed = co_await control_->remove(number);
-  HF_CO_TRY(removed);
+  if (removed.code() != ErrorCode::kNotFound) HF_CO_TRY(removed);
   Status forgotten = co_await world_.fs.unlink(note_of(volume));
   if (forgotten.code() == ErrorCode::kNotFound) co_return Status();
   co_return forgotten;

@@ -3,9 +3,9 @@
 //
 // The kernel keeps the device when its server dies (USER_RECOVERY), and gives what was in flight to
 // the next one (REISSUE): requests may so be executed twice; fuse/fuse_session.h says why that is
-// right. Which device is which volume's: the kernel keeps 64 bits for us (the first half of the
-// volume's id), and <run_dir>/ublk/<volume id> names the whole; the file is made before the device
-// and goes after it.
+// right. Which device is which volume's: the kernel keeps 64 bits for us (of the volume's id and the
+// run directory, so that another daemon's device of the same volume is not taken for ours), and
+// <run_dir>/ublk/<volume id> names the whole; the file is made before the device and goes after it.
 //
 // Devices grow online from Linux 6.16 on (UPDATE_SIZE). On older kernels ExportManager prefers
 // kernel NBD, because growing a volume in use is promised; asked for by name, ublk is given.
@@ -23,6 +23,9 @@
 #include "volume/filters/align_filter.h"
 
 namespace hf::ublk {
+
+// What the kernel keeps with a volume's device. Pure.
+uint64_t device_key(const std::string& directory, VolumeId volume);
 
 inline constexpr uint64_t kInFlightBytes = 64 * kMiB;  // request data of all devices together
 

@@ -31,10 +31,13 @@ class UblkQueue {
   // The order matters: docs/facts-block.md, 3.4.
   Status open(int number);
   // Serves nothing new; waits until what runs has been answered. Then drops the queue: the kernel
-  // keeps the device and its requests for the next server.
+  // keeps the device and its requests for the next server, which gets them once this process has
+  // ended.
   Task<void> stop();
   // After STOP_DEV, which ends all fetches.
   bool ended() const { return ended_tags_ > 0; }
+  // Fetches that the kernel has.
+  uint32_t in_flight() const { return commands_ ? commands_->in_flight() : 0; }
 
  private:
   Status fetch_all();

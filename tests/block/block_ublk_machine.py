@@ -1,0 +1,188 @@
+#!/usr/bin/python3
+"""Exports over ublk, in an emulated machine whose kernel has it: attach, ext4, kill -9 at any moment, adoption, leaks."""
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+os.environ["BLOCK_EXPORT_TOOL"] = "/opt/t/block_export_tool"
+sys.path.insert(0, "/opt/t")
+import export_host  # noqa: E402
+import pyunit  # noqa: E402
+from export_host import MIB, Host, check_fio, fio, run  # noqa: E402
+
+SECONDS = 25
+ROUNDS = 8
+
+
+def kernel_objects():
+    return sorted(name for name in os.listdir("/dev") if name.startswith("ublk") and name != "ublk-control")
+
+
+def queue_setting(device, name):
+    with open(f"/sys/block/{os.path.basename(device)}/queue/{name}", encoding="utf-8") as stream:
+        return stream.read().strip()
+
+
+class UblkExport(unittest.TestCase):
+    def setUp(self):
+        self.before = len(kernel_messages())
+
+    def tearDown(self):
+        """Nothing is left of a test, neither devices nor complaints of the kernel."""
+        self.assertEqual(kernel_objects(), [])
+        words = ("I/O error", "BUG", "WARNING", "Oops", "blocked for more than")
+        self.assertEqual([line for line in kernel_messages()[self.before:] if any(word in line for word in words)], [])
+
+    def host(self, **options):
+        made = Host(kind="ublk", holder=False, **options)
+        self.addCleanup(self.close, made)
+        return made
+
+    def close(self, host):
+        host.close()
+        self.assertEqual(kernel_objects(), [])
+
+    def finish(self, host):
+        self.assertEqual(host.tool.ask("detach"), "ok")
+        self.assertEqual(host.tool.ask("orphans"), "orphans 0")
+        self.assertEqual(os.listdir(os.path.join(host.folder, "ublk")), [])
+        self.assertEqual(kernel_objects(), [])
+
+    def test_attach_ext4_verify_detach(self):
+        host = self.host(size=256 * MIB)
+        device = host.start()
+        self.assertRegex(device, r"^/dev/ublkb\d+$")
+        # No partition scan: it would deadlock with a kill, see docs/facts-block.md, 3.4.
+        with open(f"/sys/block/{os.path.basename(device)}/stat", encoding="utf-8") as stream:
+            self.assertEqual(stream.read().split()[0], "0")
+        self.assertEqual(run("blockdev", "--getsize64", device).stdout.strip(), str(256 * MIB))
+        for name, expected in (("logical_block_size", "4096"), ("write_cache", "write back"), ("fua", "1")):
+            self.assertEqual(queue_setting(device, name), expected, name)
+        run("mkfs.ext4", "-q", "-F", device)  # discards the whole device first
+        host.mount()
+        check_fio(fio(os.path.join(host.mount_point, "f"), 32 * MIB))
+        run("fstrim", host.mount_point)
+        self.assertIn("HF1008 in_use", host.tool.ask("detach"))
+        host.unmount()
+        run("e2fsck", "-fn", device)
+        # Punched holes and zeroes read as zeroes.
+        run("dd", "if=/dev/urandom", f"of={device}", "bs=1M", "count=8", "oflag=direct")
+        run("blkdiscard", "-o", str(MIB), "-l", str(2 * MIB), device)
+        run("blkdiscard", "-z", "-o", str(4 * MIB), "-l", str(MIB), device)
+        with open(device, "rb") as stream:
+            content = stream.read(8 * MIB)
+        zero = bytes(MIB)
+        self.assertEqual([content[i * MIB:(i + 1) * MIB] == zero for i in range(8)],
+                         [False, True, True, False, True, False, False, False])
+        self.finish(host)
+
+    def test_kill_9_under_ext4(self):
+        """Killed while serving, and every other time while it adopts."""
+        host = self.host(size=256 * MIB, delay_us=2000)
+        device = host.start()
+        host.mkfs_and_mount("ext4")
+        load = fio(os.path.join(host.mount_point, "f"), 48 * MIB, seconds=SECONDS)
+        chance = random.Random(1)
+        rounds = 0
+        while load.poll() is None:
+            time.sleep(0.2 + chance.random() * 0.6)
+            host.kill()
+            rounds += 1
+            if rounds % 2 == 0:
+                adopter = self.another(host)
+                time.sleep(chance.random() * 0.6)
+                adopter.kill()
+            host.start()
+            self.assertEqual(host.device, device)
+        check_fio(load)
+        self.assertGreaterEqual(rounds, ROUNDS)
+        host.unmount()
+        run("e2fsck", "-fn", device)
+        self.finish(host)
+
+    def another(self, host):
+        return export_host.Tool(["--run-dir", host.folder, "--kind", "ublk", "--file", os.path.join(host.folder, "image"),
+                                 "--size", str(host.size)], host.log)
+
+    def test_killed_while_attaching(self):
+        """Whatever moment the kill hits, the next start clears it away or takes it over."""
+        host = self.host(size=64 * MIB)
+        chance = random.Random(7)
+        for _ in range(12):
+            tool = self.another(host)
+            time.sleep(0.05 + chance.random() * 0.6)
+            tool.kill()
+        host.start()
+        run("dd", "if=/dev/zero", f"of={host.device}", "bs=1M", "count=4", "oflag=direct")
+        number = host.device[len("/dev/ublkb"):]
+        self.assertEqual(kernel_objects(), ["ublkb" + number, "ublkc" + number])
+        self.finish(host)
+
+    def test_clean_restart_is_a_pause(self):
+        host = self.host(size=128 * MIB, delay_us=2000)
+        host.start()
+        host.mkfs_and_mount("ext4")
+        load = fio(os.path.join(host.mount_point, "f"), 32 * MIB, seconds=10)
+        rounds = 0
+        while load.poll() is None:
+            time.sleep(1)
+            self.assertEqual(host.tool.park(), "ok")
+            rounds += 1
+            time.sleep(0.3)
+            host.start()
+        check_fio(load)
+        self.assertGreaterEqual(rounds, 2)
+        host.unmount()
+        self.finish(host)
+
+    def test_growth_waits_for_the_next_attach(self):
+        host = self.host(size=64 * MIB)
+        host.start()
+        answer = host.tool.ask(f"grow {96 * MIB}")
+        self.assertIn("HF2008 missing_feature", answer)
+        self.assertIn("detach the volume and attach it again", answer)
+        host.kill()
+        host.size = 96 * MIB
+        host.start()  # adopted with the old size, and served
+        self.assertEqual(run("blockdev", "--getsize64", host.device).stdout.strip(), str(64 * MIB))
+        self.finish(host)
+        host.tool.park()
+        host.start()
+        self.assertEqual(run("blockdev", "--getsize64", host.device).stdout.strip(), str(96 * MIB))
+        self.finish(host)
+
+    def test_a_device_of_somebody_else_is_left_alone(self):
+        """Two run directories with a volume of the same id: neither takes the other's device."""
+        one, two = self.host(size=64 * MIB), self.host(size=64 * MIB)
+        one.start()
+        two.start()
+        self.assertNotEqual(one.device, two.device)
+        self.assertEqual(two.tool.ask("orphans"), "orphans 0")
+        before = [one.device, two.device]
+        one.kill()
+        two.kill()
+        two.start()
+        one.start()
+        self.assertEqual([one.device, two.device], before)
+        one.kill()
+        self.assertEqual(two.tool.ask("orphans"), "orphans 0")
+        self.assertEqual(two.tool.ask("detach"), "ok")
+        self.assertTrue(os.path.exists(one.device))
+        one.start()
+        self.finish(one)
+
+
+def kernel_messages():
+    return subprocess.run(["dmesg"], capture_output=True, text=True, check=True).stdout.splitlines()
+
+
+if __name__ == "__main__":
+    subprocess.run(["modprobe", "ublk_drv"], check=True)
+    subprocess.run(["mkfs.ext4", "-q", os.environ["MACHINE_DISK0"]], check=True)
+    subprocess.run(["mount", os.environ["MACHINE_DISK0"], "/mnt"], check=True)
+    tempfile.tempdir = "/mnt"
+    pyunit.main()
