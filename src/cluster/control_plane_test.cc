@@ -473,6 +473,23 @@ class ControlPlaneTest : public ::testing::Test {
     rig_.ports().set_faults(PortFaults());
   }
 
+  // What an idle cluster costs does not grow with a request per volume.
+  Task<void> idle_volumes() {
+    co_await up();
+    constexpr int kVolumes = 200;
+    for (int i = 0; i < kVolumes; ++i) {
+      VolumeInfo made = co_await make(fmt::format("name=v{},size=16M", i));
+      EXPECT_EQ(made.state, VolumeState::kDetached);
+    }
+    uint64_t before = node().steps;
+    co_await control().reconcile();
+    EXPECT_LT(node().steps - before, 20u);
+    before = node().steps;
+    Result<std::vector<VolumeInfo>> all = co_await control().list_volumes();
+    EXPECT_TRUE(all.ok() && all->size() == kVolumes);
+    EXPECT_LT(node().steps - before, 20u);
+  }
+
   Task<void> damaged_record() {
     co_await up();
     VolumeInfo made = co_await make("name=v,size=1G");
@@ -522,6 +539,9 @@ TEST_F(ControlPlaneTest, TellsWhatItFinds) {
 }
 TEST_F(ControlPlaneTest, AnswersInTime) {
   run(time_limit());
+}
+TEST_F(ControlPlaneTest, IdleVolumesCostNoRequests) {
+  run(idle_volumes());
 }
 TEST_F(ControlPlaneTest, NamesADamagedRecord) {
   run(damaged_record());

@@ -52,16 +52,21 @@ Task<Result<MountInfo>> Plane::mount(const MountVolume& request) {
   }
   Status served = co_await serve(view, ExportKind::kNone);
   HF_CO_TRY(served);
-  Status primary = co_await ensure_primary(view);
-  if (primary.ok()) co_return co_await add_holder(view, request);
+  bool unrecorded = false;
+  Status primary = co_await ensure_primary(view, &unrecorded);
+  if (primary.ok()) {
+    Result<MountInfo> added = co_await add_holder(view, request, unrecorded);
+    if (!added.ok() && is_refusal(added.code())) co_await undo_mount(view);
+    co_return std::move(added);
+  }
   if (is_refusal(primary.code())) co_await undo_mount(view);
   co_return primary.error().with_context("mount volume " + name.value());
 }
 
 // A first mount that was refused leaves nothing behind.
 Task<void> Plane::undo_mount(View& view) {
-  if (!view.attachment || view.attachment->record.mounted) co_return;
-  if (!view.attachment->record.holders.empty()) co_return;
+  if (!view.attachment || !view.attachment->record.holders.empty()) co_return;
+  if (view.attachment->record.pinned && view.attachment->record.mounted) co_return;
   Status undone;
   if (view.attachment->record.pinned) {
     undone = co_await ports_.mounter.unmount(primary_path(view.volume.record));
@@ -94,7 +99,7 @@ FilesystemSpec Plane::filesystem_spec(const VolumeRecord& volume) const {
 // The primary mount is there afterwards, on a file system of the volume's whole size. mkfs happens
 // at most once in a volume's life: it is recorded before anything is mounted, and what a crash in
 // between leaves carries the volume's own UUID and is recognised.
-Task<Status> Plane::ensure_primary(View& view) {
+Task<Status> Plane::ensure_primary(View& view, bool* unrecorded) {
   VolumeRecord& record = view.volume.record;
   AttachmentRecord& attachment = view.attachment->record;
   const std::string path = primary_path(record);
@@ -116,17 +121,23 @@ Task<Status> Plane::ensure_primary(View& view) {
     Status mounted = co_await ports_.mounter.mount(attachment.device, path, fs);
     HF_CO_TRY(mounted);
   }
-  Batch batch(catalog_);
+  bool grew = false;
   if (record.fs.bytes < record.size_bytes) {
     Status grown = co_await ports_.mounter.grow(attachment.device, path, record.spec.fs);
     // Where it cannot grow while mounted, it is used as it is until its next mount.
     if (!grown.ok() && grown.code() != ErrorCode::kMissingFeature) co_return grown;
     if (grown.ok()) {
       record.fs.bytes = record.size_bytes;
-      batch.put(view.volume);
+      grew = true;
     }
   }
   attachment.mounted = true;
+  if (unrecorded != nullptr && !grew) {
+    *unrecorded = true;
+    co_return Status();
+  }
+  Batch batch(catalog_);
+  if (grew) batch.put(view.volume);
   batch.put(*view.attachment);
   co_return co_await catalog_.commit(std::move(batch));
 }
@@ -143,7 +154,7 @@ Task<Status> Plane::make_file_system(View& view, const FilesystemSpec& fs) {
   co_return co_await put(view.volume);
 }
 
-Task<Result<MountInfo>> Plane::add_holder(View& view, const MountVolume& request) {
+Task<Result<MountInfo>> Plane::add_holder(View& view, const MountVolume& request, bool unrecorded) {
   AttachmentRecord& attachment = view.attachment->record;
   MountInfo result;
   result.holder = request.holder;
@@ -196,7 +207,7 @@ Task<Result<MountInfo>> Plane::add_holder(View& view, const MountVolume& request
     }
     co_return bound.error().with_context("mount volume " + view.volume->name);
   }
-  if (attachment.holders[index].state != HolderState::kHeld) {
+  if (attachment.holders[index].state != HolderState::kHeld || unrecorded) {
     attachment.holders[index].state = HolderState::kHeld;
     Status recorded = co_await put(*view.attachment);
     HF_CO_TRY(recorded);

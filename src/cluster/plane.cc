@@ -7,7 +7,7 @@ namespace hf::cluster {
 bool is_refusal(ErrorCode code) {
   return code != ErrorCode::kCancelled && code != ErrorCode::kClosed &&
          code != ErrorCode::kTimeout && code != ErrorCode::kAmbiguous &&
-         code != ErrorCode::kUnavailable;
+         code != ErrorCode::kUnavailable && code != ErrorCode::kConflict;
 }
 
 bool is_docker(const std::string& holder) {

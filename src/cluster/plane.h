@@ -125,11 +125,14 @@ class Plane {
   Task<Status> release_if_unused(View& view, Duration docker_grace);
   Task<Result<std::vector<HolderRecord>>> live_holders(const View& view, Duration docker_grace);
   // mount.cc, unmount.cc
-  Task<Status> ensure_primary(View& view);
+  // `unrecorded`: set when only the attachment's record is left to be written, which the caller
+  // then does with its own change (one durable write less before a container starts). Null: written
+  // here.
+  Task<Status> ensure_primary(View& view, bool* unrecorded);
   Task<void> undo_mount(View& view);
   Task<Status> make_file_system(View& view, const FilesystemSpec& fs);
   FilesystemSpec filesystem_spec(const VolumeRecord& volume) const;
-  Task<Result<MountInfo>> add_holder(View& view, const MountVolume& request);
+  Task<Result<MountInfo>> add_holder(View& view, const MountVolume& request, bool unrecorded);
   Task<Status> drop_holder(View& view, size_t index);
   Task<Status> finish_holders(View& view);
 

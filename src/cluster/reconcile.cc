@@ -165,7 +165,7 @@ Task<Status> Plane::converge_attachment(View& view, bool at_start) {
     if (why->empty()) co_return Status();
   }
   const bool wanted = attachment.mounted || !attachment.holders.empty();
-  if (wanted) co_return co_await ensure_primary(view);
+  if (wanted) co_return co_await ensure_primary(view, nullptr);
   // What a mount left that ended before it was recorded.
   Status cleared = co_await ports_.mounter.unmount(primary_path(view.volume.record));
   if (cleared.code() == ErrorCode::kInUse) co_return Status();
