@@ -98,6 +98,12 @@ void encode_superblock(const Superblock& s, MutableByteSpan out) {
   field.put(crc_of(out));
 }
 
+uint32_t superblock_bytes_hint(ByteSpan start) {
+  ByteReader r(start);
+  r.skip(12);
+  return r.get<uint32_t>();
+}
+
 Result<Superblock> decode_superblock(ByteSpan slot) {
   ByteReader r(slot);
   if (r.get<uint64_t>() != kSuperblockMagic) return bad("magic");

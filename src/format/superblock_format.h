@@ -52,6 +52,8 @@ struct Superblock {
 size_t superblock_encoded_bytes(const Superblock& superblock);
 // `out` has superblock_encoded_bytes().
 void encode_superblock(const Superblock& superblock, MutableByteSpan out);
+// What the copy says its size is; unchecked, to know how much to read.
+uint32_t superblock_bytes_hint(ByteSpan start);
 // `slot` is a whole slot or at least the copy. kCorruption, kNewerFormat.
 Result<Superblock> decode_superblock(ByteSpan slot);
 

@@ -102,6 +102,19 @@ Task<Status> PoolImpl::admit(ReplicaImpl& replica, uint64_t first_block, uint64_
       stats_.at_watermark = false;
       co_return Status();
     }
+    // Half of the reserve is for overwriting: a file system above us must be able to write its own
+    // journal and to delete things when the pool is full. (It may still allocate: shared blocks.)
+    SpaceState overwriting = space_;
+    overwriting.reserve = space_.reserve / 2;
+    if (attempt == 2 && admits(overwriting, worst)) {
+      Result<bool> written = co_await replica.is_written(first_block, blocks);
+      HF_CO_TRY(written);
+      if (*written) {
+        HF_PROBE("store.overwrite_at_watermark");
+        stats_.at_watermark = true;
+        co_return Status();
+      }
+    }
     if (attempt == 2) break;
     // Once with what the file system says now, once after what waits has found its place.
     if (attempt == 1) {

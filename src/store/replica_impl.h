@@ -89,6 +89,8 @@ class ReplicaImpl final : public Replica, public std::enable_shared_from_this<Re
   // Keeps a layer's files from being collected while somebody links them.
   void pin(uint32_t layer) { pinned_.push_back(layer); }
   void unpin(uint32_t layer);
+  // Does the image hold data in each of these blocks?
+  Task<Result<bool>> is_written(uint64_t first_block, uint64_t blocks);
   const SnapshotRow* find_snapshot(SnapshotId id) const;
   // Bytes of segment files that a layer sees, from a layer's point of view; no overlay.
   Task<Status> read_layer(uint32_t layer, uint64_t offset, MutableByteSpan out);

@@ -333,6 +333,24 @@ Error ReplicaImpl::corrupt_block(SegmentKey key, uint32_t block) {
                     id().to_string(), offset, place_.directory, segment_name(key.index, key.layer));
 }
 
+Task<Result<bool>> ReplicaImpl::is_written(uint64_t first_block, uint64_t blocks) {
+  Status loaded = co_await load();
+  HF_CO_TRY(loaded);
+  const uint64_t per_segment = blocks_per_segment();
+  for (uint64_t at = first_block; at < first_block + blocks;) {
+    const uint32_t index = static_cast<uint32_t>(at / per_segment);
+    const uint64_t stop = std::min(first_block + blocks, (index + uint64_t{1}) * per_segment);
+    const std::optional<SegmentKey> key = map_.visible(index, superblock_.head_layer);
+    if (!key) co_return false;
+    Result<std::shared_ptr<Segment>> segment = co_await pool_.cache().get(place_, *key);
+    if (!segment.ok()) co_return false;  // broken, or just replaced by the drain
+    for (; at < stop; ++at) {
+      if ((*segment)->table.get(static_cast<uint32_t>(at % per_segment)) == 0) co_return false;
+    }
+  }
+  co_return true;
+}
+
 // --- block status -----------------------------------------------------------------------------------
 
 namespace {

@@ -58,6 +58,9 @@ struct ModelReplica {
   ReplicaId id;
   VolumeId volume;
   bool certain = true;  // exists for sure; else a create or delete did not end
+  // False after a restore or resize that failed: its size is open until the next recovery.
+  bool settled = true;
+  bool usable() const { return certain && settled; }
   std::vector<BlockHistory> blocks;
   std::optional<uint64_t> other_size;  // in blocks: a resize or restore to it did not end
   std::vector<ModelSnapshot> snapshots;

@@ -25,7 +25,7 @@ Task<void> SimulatedStore::client(uint64_t number) {
 ReplicaPtr SimulatedStore::pick(Prng& prng) {
   std::vector<ReplicaPtr> certain;
   for (const auto& [id, replica] : model_.replicas) {
-    if (replica->certain) certain.push_back(replica);
+    if (replica->usable()) certain.push_back(replica);
   }
   if (certain.empty()) return nullptr;
   return certain[prng.below(certain.size())];
@@ -73,9 +73,7 @@ Task<void> SimulatedStore::one_operation(Prng& prng) {
   } else {
     co_await replica->users.acquire();
     SemaphoreUnits held(replica->users, 1);
-    // After a change of size that failed, only a recovery tells which size it is.
-    const bool size_known = !replica->other_size.has_value();
-    if (replica->certain && size_known && alive() && pool_->find(replica->id) != nullptr) {
+    if (replica->usable() && alive() && pool_->find(replica->id) != nullptr) {
       co_await io_operation(prng, replica, draw);
     }
   }
@@ -221,7 +219,7 @@ Task<void> SimulatedStore::promise(Prng& prng, ReplicaPtr replica) {
 Task<void> SimulatedStore::restore(Prng& prng, ReplicaPtr replica) {
   co_await replica->users.acquire(ModelReplica::kUsers);
   SemaphoreUnits held(replica->users, ModelReplica::kUsers);
-  if (!replica->certain || !alive() || replica->snapshots.empty()) co_return;
+  if (!replica->usable() || !alive() || replica->snapshots.empty()) co_return;
   const std::shared_ptr<Replica> target = pool_->find(replica->id);
   const size_t index = prng.below(replica->snapshots.size());
   if (target == nullptr || !replica->snapshots[index].certain) co_return;
@@ -236,8 +234,7 @@ Task<void> SimulatedStore::restore(Prng& prng, ReplicaPtr replica) {
   Status restored = co_await target->restore(replica->snapshots[index].id);
   if (!restored.ok()) {
     excuse(restored.error(), "restore");
-    // Until it is reopened the pool may not say which of the two it is.
-    if (alive()) budget_ = 0;
+    replica->settled = false;
     co_return;
   }
   replica->other_size.reset();
@@ -251,14 +248,14 @@ Task<void> SimulatedStore::grow(Prng& prng, ReplicaPtr replica) {
   co_await replica->users.acquire(ModelReplica::kUsers);
   SemaphoreUnits held(replica->users, ModelReplica::kUsers);
   const std::shared_ptr<Replica> target = pool_->find(replica->id);
-  if (!replica->certain || !alive() || target == nullptr) co_return;
+  if (!replica->usable() || !alive() || target == nullptr) co_return;
   const uint64_t blocks = replica->blocks.size() + prng.between(1, 64);
   if (blocks > kMaxBlocks) co_return;
   replica->other_size = blocks;
   Status resized = co_await target->resize(blocks * kBlockSize);
   if (!resized.ok()) {
     excuse(resized.error(), "grow");
-    if (alive()) budget_ = 0;
+    replica->settled = false;
     co_return;
   }
   replica->other_size.reset();
@@ -269,7 +266,7 @@ Task<void> SimulatedStore::shrink(Prng& prng, ReplicaPtr replica) {
   co_await replica->users.acquire(ModelReplica::kUsers);
   SemaphoreUnits held(replica->users, ModelReplica::kUsers);
   const std::shared_ptr<Replica> target = pool_->find(replica->id);
-  if (!replica->certain || !alive() || target == nullptr || replica->blocks.size() < 40) co_return;
+  if (!replica->usable() || !alive() || target == nullptr || replica->blocks.size() < 40) co_return;
   const uint64_t blocks = prng.between(20, replica->blocks.size() - 1);
   const uint64_t order = model_.next_order++;
   for (uint64_t b = blocks; b < replica->blocks.size(); ++b) replica->blocks[b].add(order, 0, false);
@@ -277,7 +274,7 @@ Task<void> SimulatedStore::shrink(Prng& prng, ReplicaPtr replica) {
   Status resized = co_await target->resize(blocks * kBlockSize);
   if (!resized.ok()) {
     excuse(resized.error(), "shrink");
-    if (alive()) budget_ = 0;
+    replica->settled = false;
     co_return;
   }
   replica->other_size.reset();
@@ -323,7 +320,7 @@ Task<void> SimulatedStore::create(Prng& prng) {
 Task<void> SimulatedStore::clone(Prng& prng, ReplicaPtr source) {
   co_await source->users.acquire();
   SemaphoreUnits held(source->users, 1);
-  if (!source->certain || !alive() || pool_->find(source->id) == nullptr) co_return;
+  if (!source->usable() || !alive() || pool_->find(source->id) == nullptr) co_return;
   Random& random = process_.world().random;
   ReplicaPtr replica =
       std::make_shared<ModelReplica>(new_id<ReplicaId>(random), new_id<VolumeId>(random));
@@ -363,7 +360,7 @@ Task<void> SimulatedStore::clone(Prng& prng, ReplicaPtr source) {
 Task<void> SimulatedStore::remove(ReplicaPtr replica) {
   co_await replica->users.acquire(ModelReplica::kUsers);
   SemaphoreUnits held(replica->users, ModelReplica::kUsers);
-  if (!replica->certain || !alive()) co_return;
+  if (!replica->usable() || !alive()) co_return;
   replica->certain = false;
   Status gone = co_await pool_->delete_replica(replica->id);
   if (!gone.ok()) {

@@ -54,8 +54,8 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"CloneSharesHead", StoreMutant::kCloneSharesHead, Trouble::kCrashes, 200},
         Case{"PromiseNotDurable", StoreMutant::kPromiseNotDurable, Trouble::kCrashes, 100},
         Case{"BirthIgnored", StoreMutant::kBirthIgnored, Trouble::kCrashes, 500},
-        Case{"OldNamesTrusted", StoreMutant::kOldNamesTrusted, Trouble::kErrors, 1000},
-        Case{"VisibleTrusted", StoreMutant::kVisibleTrusted, Trouble::kErrors, 1000}),
+        Case{"OldNamesTrusted", StoreMutant::kOldNamesTrusted, Trouble::kErrors, 400},
+        Case{"VisibleTrusted", StoreMutant::kVisibleTrusted, Trouble::kErrors, 2000}),
     [](const auto& info) { return std::string(info.param.name); });
 
 }  // namespace

@@ -46,6 +46,7 @@ bool SimulatedStore::settle_replica(ModelReplica& model, Replica& replica) {
   }
   model.blocks.resize(size);
   model.other_size.reset();
+  model.settled = true;
   if (replica.promised_epoch() < model.promised || replica.promised_epoch() > model.asked) {
     return fail(fmt::format("replica {} promises {}, acknowledged was {}, asked for {}",
                             model.id.to_string(), replica.promised_epoch(), model.promised,
@@ -171,7 +172,7 @@ Task<void> SimulatedStore::check_offline() {
     if (!excuse(Error(finding.code, finding.what), "verify found")) co_return;
   }
   for (const auto& [id, model] : model_.replicas) {
-    if (!model->certain || model->other_size) continue;
+    if (!model->usable() || model->other_size) continue;
     co_await check_export(model, SnapshotId());
     for (size_t i = 0; i < model->snapshots.size() && !over(); ++i) {
       if (model->snapshots[i].certain) co_await check_export(model, model->snapshots[i].id);

@@ -56,7 +56,7 @@ TEST(StoreSim, NeverLiesAboutDamage) {
 }
 
 TEST(StoreSim, SurvivesAFullDisk) {
-  run("StoreSim.SurvivesAFullDisk", Trouble::kSpace, 150, {"store.no_space", "store.watermark"});
+  run("StoreSim.SurvivesAFullDisk", Trouble::kSpace, 150, {"store.no_space", "store.watermark", "store.overwrite_at_watermark"});
 }
 
 TEST(StoreSim, TheSameSeedGivesTheSameHistory) {
