@@ -109,8 +109,8 @@ Task<Status> FuseDriver::hold_all_again() {
     if (entry.second->survives_restart) volumes.push_back(entry.first);
   }
   for (const VolumeId& volume : volumes) {
-    // It may have been detached since; a detach that is under way has taken itself out of the holder, and
-    // must not be put back.
+    // It may have been detached since; a detach that is under way has taken itself out of the
+    // holder, and must not be put back.
     const auto found = exports_.find(volume);
     if (found == exports_.end() || !found->second->survives_restart) continue;
     Export& e = *found->second;
@@ -138,7 +138,8 @@ Task<void> FuseDriver::keep_held() {
       }
     }
     if (!answers.ok() && !away) {
-      HF_LOG(kError, "block", "holder_away error=\"{}\": a restart of the daemon would end its FUSE exports",
+      HF_LOG(kError, "block",
+             "holder_away error=\"{}\": a restart of the daemon would end its FUSE exports",
              answers.error().message());
     }
     away = !answers.ok();
@@ -152,7 +153,13 @@ Task<Offer> FuseDriver::start() {
   Offer offer;
   offer.kind = ExportKind::kFuseLoop;
   std::function<Status()> look = [] { return probe(); };
-  Status there = co_await in_pool<Status>(std::move(look));
+  Status there = co_await in_pool<Status>(look);
+  if (!there.ok()) {
+    std::vector<std::string> argv;
+    for (const char* word : {"modprobe", "-a", "fuse", "loop"}) argv.emplace_back(word);
+    Status loaded = co_await run_program(std::move(argv));
+    if (loaded.ok()) there = co_await in_pool<Status>(look);
+  }
   if (!there.ok()) {
     offer.why_not = there.error().message();
     co_return offer;

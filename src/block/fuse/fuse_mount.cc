@@ -7,10 +7,8 @@
 
 #include <cerrno>
 #include <cstring>
-#include <filesystem>
 #include <fstream>
 #include <iterator>
-#include <system_error>
 
 #include "base/mount_table.h"
 
@@ -45,7 +43,12 @@ Result<OwnedFd> open_fuse() {
 Status probe() {
   const Result<OwnedFd> fd = open_fuse();
   if (!fd.ok()) return fd.error();
-  return Status();
+  if (::access("/dev/loop-control", R_OK | W_OK) == 0) return Status();
+  return make_error(
+      ErrorCode::kMissingFeature,
+      "/dev/loop-control cannot be used ({}): load the kernel's loop module (modprobe loop) and "
+      "run as root",
+      strerror(errno));
 }
 
 Result<OwnedFd> mount_connection(const std::string& directory) {
@@ -78,15 +81,16 @@ Result<std::vector<MountedConnection>> list_mounts(const std::string& parent) {
 }
 
 Status abort_connection(uint32_t connection) {
-  if (::access((std::string(kConnections) + "/.").c_str(), F_OK) == 0 &&
-      std::filesystem::is_empty(kConnections)) {
-    // Empty either because there are none or because fusectl is not mounted: mounting twice is
-    // harmless, but the table of mounts shall not grow with each call, so only where there is
-    // nothing.
-    (void)::mount("none", kConnections, "fusectl", 0, nullptr);
-  }
   const std::string path = fmt::format("{}/{}/abort", kConnections, connection);
-  const OwnedFd fd(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
+  OwnedFd fd(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
+  if (!fd.valid() && errno == ENOENT) {
+    // Gone, or the folder of connections is not mounted; mounting it where it is changes nothing
+    // (EBUSY).
+    if (::mount("none", kConnections, "fusectl", 0, nullptr) != 0 && errno != EBUSY) {
+      return Error::from_errno(errno, std::string("mount ") + kConnections);
+    }
+    fd = OwnedFd(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
+  }
   if (!fd.valid()) {
     if (errno == ENOENT) return Status();
     return Error::from_errno(errno, "open " + path);

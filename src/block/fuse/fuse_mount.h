@@ -12,7 +12,7 @@
 
 namespace hf::fuse {
 
-// Whether this machine can do FUSE: opens /dev/fuse. kMissingFeature with the way out.
+// Whether this machine can do FUSE and loop devices. kMissingFeature with the way out.
 Status probe();
 
 // Makes `directory` (0700, with parents), and mounts a new connection on it. The descriptor is the
