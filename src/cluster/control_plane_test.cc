@@ -210,6 +210,15 @@ class ControlPlaneTest : public ::testing::Test {
     at = co_await mount("v", "path:/mnt/x", "/mnt/x");
     Result<VolumeInfo> seen = co_await control().inspect_volume("v");
     EXPECT_EQ(seen->attachment->mounts.size(), 1u) << "asked twice, mounted once";
+    // A place that is somebody else's is refused, and stays as it was.
+    node().mounts["/mnt/nas"] = "nas:/export";
+    MountVolume taken = mounting("v", "path:/mnt/nas", "/mnt/nas");
+    refused = co_await control().mount_volume(taken);
+    EXPECT_EQ(refused.code(), ErrorCode::kInUse);
+    EXPECT_TRUE(node().mounts.contains("/mnt/nas")) << "unmounted what is not ours";
+    seen = co_await control().inspect_volume("v");
+    EXPECT_EQ(seen->attachment->mounts.size(), 1u);
+    node().mounts.erase("/mnt/nas");
     at = co_await mount("v", "csi:stage", "/mnt/y");
     AttachVolume pin;
     pin.name = "v";

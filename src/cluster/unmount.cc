@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "base/log.h"
 #include "cluster/plane.h"
 #include "runtime/fault_point.h"
@@ -59,7 +61,16 @@ Task<Status> Plane::unmount(const UnmountVolume& request) {
 // Takes one holder out, its own place first.
 Task<Status> Plane::drop_holder(View& view, size_t index) {
   std::vector<HolderRecord>& holders = view.attachment->record.holders;
-  if (!holders[index].target.empty()) {
+  bool ours = !holders[index].target.empty();
+  if (ours && holders[index].state == HolderState::kArriving) {
+    // It may never have come: what is mounted there then is somebody else's and stays.
+    Result<std::vector<std::string>> mounts =
+        co_await ports_.mounter.mounts_of(view.attachment->record.device);
+    HF_CO_TRY(mounts);
+    ours = std::find(mounts->begin(), mounts->end(), holders[index].target) != mounts->end();
+    if (!ours) HF_PROBE("cluster.never_arrived");
+  }
+  if (ours) {
     holders[index].state = HolderState::kLeaving;
     Status intended = co_await put(*view.attachment);
     HF_CO_TRY(intended);
