@@ -55,11 +55,10 @@ Task<Status> Daemon::prepare_directories() {
   co_return Status();
 }
 
-Task<Status> Daemon::take_lock() {
-  const std::string path = config_.state_dir + "/lock";
+Task<Result<std::unique_ptr<File>>> Daemon::take_lock(std::string directory, std::string what) {
   OpenOptions options;
   options.write = options.create = true;
-  Result<std::unique_ptr<File>> file = co_await real_->world().fs.open(path, options);
+  Result<std::unique_ptr<File>> file = co_await real_->world().fs.open(directory + "/lock", options);
   HF_CO_TRY(file);
   // A daemon that was just killed may take a moment to be gone.
   Status locked = (*file)->try_lock();
@@ -70,12 +69,21 @@ Task<Status> Daemon::take_lock() {
   }
   if (locked.code() == ErrorCode::kLocked) {
     co_return make_error(ErrorCode::kLocked,
-                         "another holdfastd runs on {}; stop it first, or give this one a state_dir of "
-                         "its own",
-                         config_.state_dir);
+                         "another holdfastd runs on {}; stop it first, or give this one a {} of its own",
+                         directory, what);
   }
   HF_CO_TRY(locked);
-  lock_ = std::move(*file);
+  co_return std::move(*file);
+}
+
+// Two directories, two locks: who shares only the run_dir would take the other's sockets and exports.
+Task<Status> Daemon::take_locks() {
+  Result<std::unique_ptr<File>> state = co_await take_lock(config_.state_dir, "state_dir");
+  HF_CO_TRY(state);
+  Result<std::unique_ptr<File>> run = co_await take_lock(config_.run_dir, "run_dir");
+  HF_CO_TRY(run);
+  lock_ = std::move(*state);
+  run_lock_ = std::move(*run);
   co_return Status();
 }
 
@@ -175,7 +183,7 @@ Task<Status> Daemon::start(UringWorld& real) {
   real_ = &real;
   Status step = co_await prepare_directories();
   HF_CO_TRY(step);
-  step = co_await take_lock();
+  step = co_await take_locks();
   HF_CO_TRY(step);
   step = co_await start_state();
   HF_CO_TRY(step);
@@ -216,6 +224,7 @@ Task<void> Daemon::stop() {
   kernel_io_.reset();
   if (store_) co_await store_->close();
   store_.reset();
+  run_lock_.reset();
   lock_.reset();
   real_ = nullptr;
   HF_LOG(kInfo, "node", "stopped");

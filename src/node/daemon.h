@@ -33,7 +33,8 @@ class Daemon {
 
  private:
   Task<Status> prepare_directories();
-  Task<Status> take_lock();
+  Task<Result<std::unique_ptr<File>>> take_lock(std::string directory, std::string what);
+  Task<Status> take_locks();
   Task<Status> start_state();
   Task<Status> start_control();
   Status start_sockets();
@@ -42,7 +43,8 @@ class Daemon {
   NodeConfig config_;
   UringWorld* real_ = nullptr;
   Identity identity_;
-  std::unique_ptr<File> lock_;
+  std::unique_ptr<File> lock_;      // of state_dir
+  std::unique_ptr<File> run_lock_;  // of run_dir
   std::unique_ptr<state::SqliteStore> store_;
   std::unique_ptr<block::UringKernelIo> kernel_io_;
   std::unique_ptr<block::ExportManager> exports_;
