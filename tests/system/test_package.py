@@ -22,14 +22,21 @@ class Package(SystemTest):
         super().setUp()
         need_program("dpkg-buildpackage", "dpkg-dev")
         need_program("dh", "debhelper")
-        run([os.path.join(ROOT, "dev"), "package", "--out", self.path("deb")], timeout=1500, merge=True)
-        (self.deb,) = glob.glob(self.path("deb", "*.deb"))
+        self.deb = os.environ.get("HOLDFAST_TEST_DEB")  # one that is built already
+        if not self.deb:
+            run([os.path.join(ROOT, "dev"), "package", "--out", self.path("deb")], timeout=1500, merge=True)
+            (self.deb,) = glob.glob(self.path("deb", "*.deb"))
         field = run(["dpkg-deb", "-f", self.deb, "Depends"]).stdout
         depends = [re.split(r"[ (|]", word.strip())[0] for word in field.split(",")]
         self.machine = Machine(self.path("m"), self.test_id, [*depends, "fuse3"])
         self.addCleanup(self.machine.stop)
         shutil.copy(self.deb, os.path.join(self.machine.root, "var", "tmp", "holdfast.deb"))
+        self.addCleanup(self._show_journal)
         self.machine.boot()
+
+    def _show_journal(self):
+        if not self._outcome.success:
+            print("\n".join(self.machine.journal(DAEMON).splitlines()[-40:]), flush=True)
 
     def apt(self, *arguments, **more):
         return self.machine.run(["apt-get", "-o", "DPkg::Use-Pty=0", "-y", "--no-install-recommends", *arguments], timeout=300,
