@@ -142,11 +142,27 @@ Status publish_image(const std::string& directory) {
   return {};
 }
 
-Result<loopdev::LoopInfo> find_or_attach(const std::string& image, const std::string& tag) {
-  Result<std::vector<loopdev::LoopInfo>> there = loopdev::find(tag);
+// The pool's loop devices: by the path first, so that no other's device is opened, then by the tag: the same
+// path may name another image in another mount namespace.
+Result<std::vector<loopdev::LoopInfo>> loops_of(const std::string& directory, const std::string& tag) {
+  const Result<std::string> canonical = loopdev::canonical_path(directory);
+  HF_TRY(canonical);
+  const Result<std::vector<loopdev::LoopInfo>> there = loopdev::find_below(*canonical);
+  HF_TRY(there);
+  std::vector<loopdev::LoopInfo> ours;
+  for (const loopdev::LoopInfo& loop : *there) {
+    const Result<bool> tagged = loopdev::carries(loop, tag);
+    HF_TRY(tagged);
+    if (*tagged) ours.push_back(loop);
+  }
+  return ours;
+}
+
+Result<loopdev::LoopInfo> find_or_attach(const std::string& directory, const std::string& tag) {
+  Result<std::vector<loopdev::LoopInfo>> there = loops_of(directory, tag);
   HF_TRY(there);
   if (!there->empty()) return there->front();
-  return loopdev::attach(image, tag);
+  return loopdev::attach(directory + "/" + kImage, tag);
 }
 
 Result<bool> is_mounted(const std::string& path, const std::string& device) {
@@ -191,7 +207,7 @@ Status mount_xfs(const std::string& device, const std::string& path) {
 Status bring_up_now(PoolStorage* storage, const std::string& tag, const std::string& mount_path) {
   std::string device = storage->path;
   if (!storage->on_device) {
-    Result<loopdev::LoopInfo> loop = find_or_attach(storage->path + "/" + kImage, tag);
+    Result<loopdev::LoopInfo> loop = find_or_attach(storage->path, tag);
     HF_TRY(loop);
     device = loop->device();
   }
@@ -206,9 +222,9 @@ Status close_now(const PoolStorage& storage, const std::string& tag) {
     return Error::from_errno(errno, "unmount " + storage.data_dir);
   }
   if (storage.on_device) return {};
-  Result<std::vector<loopdev::LoopInfo>> loops = loopdev::find(tag);
+  Result<std::vector<loopdev::LoopInfo>> loops = loops_of(storage.path, tag);
   HF_TRY(loops);
-  for (const loopdev::LoopInfo& loop : *loops) HF_TRY(loopdev::detach(loop.number, loop.tag));
+  for (const loopdev::LoopInfo& loop : *loops) HF_TRY(loopdev::detach(loop));
   return {};
 }
 
@@ -230,9 +246,9 @@ Status grow_image(const std::string& directory, const std::string& tag, uint64_t
                       format_size(size));
   }
   if (::truncate(image.c_str(), static_cast<off_t>(size)) != 0) return Error::from_errno(errno, "grow " + image);
-  Result<std::vector<loopdev::LoopInfo>> loops = loopdev::find(tag);
+  Result<std::vector<loopdev::LoopInfo>> loops = loops_of(directory, tag);
   HF_TRY(loops);
-  for (const loopdev::LoopInfo& loop : *loops) HF_TRY(loopdev::refresh_size(loop.number, loop.tag));
+  for (const loopdev::LoopInfo& loop : *loops) HF_TRY(loopdev::refresh_size(loop));
   return {};
 }
 

@@ -10,7 +10,9 @@
 
 #include <cerrno>
 #include <charconv>
+#include <cstdlib>
 #include <cstring>
+#include <memory>
 
 #include "base/units.h"
 #include "uring/owned_fd.h"
@@ -20,6 +22,8 @@ namespace {
 
 // Others take free numbers at the same time; each lost race is one round.
 constexpr int kRounds = 64;
+// What the kernel prints behind the path of a file that has lost its name.
+constexpr std::string_view kUnlinked = " (deleted)";
 
 std::string path_of(int number) {
   return "/dev/loop" + std::to_string(number);
@@ -29,21 +33,6 @@ OwnedFd open_fd(const std::string& path, int flags) {
   return OwnedFd(::open(path.c_str(), flags | O_CLOEXEC));
 }
 
-bool has_tag(int fd, std::string_view prefix, std::string* tag) {
-  loop_info64 info{};
-  if (ioctl(fd, LOOP_GET_STATUS64, &info) != 0) return false;
-  const auto* name = reinterpret_cast<const char*>(info.lo_file_name);
-  const std::string found(name, strnlen(name, LO_NAME_SIZE));
-  if (!found.starts_with(prefix)) return false;
-  if (tag != nullptr) *tag = found;
-  return true;
-}
-
-bool is_attached(int number) {
-  struct stat st {};
-  return ::stat(("/sys/block/loop" + std::to_string(number) + "/loop").c_str(), &st) == 0;
-}
-
 Error no_loop_devices() {
   return make_error(
       ErrorCode::kLimitExceeded,
@@ -51,32 +40,80 @@ Error no_loop_devices() {
       "(losetup -a shows them), or raise the kernel's limit (loop.max_loop)");
 }
 
-// Opens a device of ours. kNotFound when there is none of that number, kWrongOwner when it is
-// another's.
-Result<OwnedFd> open_ours(int number, std::string_view tag, int flags) {
-  OwnedFd fd = open_fd(path_of(number), O_RDWR | flags);
+// What a device stands on, from sysfs, which asks nobody. False when it is not attached.
+bool read_backing(int number, LoopInfo* info) {
+  const std::string path = "/sys/block/loop" + std::to_string(number) + "/loop/backing_file";
+  const OwnedFd fd = open_fd(path, O_RDONLY);
+  char buffer[4096 + 64];
+  const ssize_t n = fd.valid() ? ::read(fd.get(), buffer, sizeof buffer) : -1;
+  if (n <= 0) return false;
+  std::string text(buffer, static_cast<size_t>(n));
+  if (text.ends_with('\n')) text.pop_back();
+  info->number = number;
+  info->unlinked = text.ends_with(kUnlinked);
+  if (info->unlinked) text.resize(text.size() - kUnlinked.size());
+  info->backing = std::move(text);
+  return true;
+}
+
+// "1" and the like from /sys/block/loopN/<what>.
+Result<uint64_t> read_number(int number, const char* what) {
+  const std::string path = "/sys/block/loop" + std::to_string(number) + "/" + what;
+  const OwnedFd fd = open_fd(path, O_RDONLY);
+  char buffer[32];
+  const ssize_t n = fd.valid() ? ::read(fd.get(), buffer, sizeof buffer) : -1;
+  if (n <= 0) return Error::from_errno(n < 0 ? errno : EIO, "read " + path);
+  uint64_t value = 0;
+  const auto parsed = std::from_chars(buffer, buffer + n, value);
+  if (parsed.ec != std::errc()) return Error::from_errno(EIO, "read a number from " + path);
+  return value;
+}
+
+bool is_still(const LoopInfo& loop) {
+  LoopInfo now;
+  return read_backing(loop.number, &now) && now.backing == loop.backing;
+}
+
+// Opens the device if it stands on what `loop` says. While it is open its number cannot change
+// hands: LOOP_CLR_FD by others then waits for our close.
+Result<OwnedFd> open_ours(const LoopInfo& loop, int flags) {
+  const auto gone = [&] {
+    return make_error(ErrorCode::kNotFound, "{} does not stand on {} (any more)", loop.device(),
+                      loop.backing);
+  };
+  if (!is_still(loop)) return gone();
+  OwnedFd fd = open_fd(loop.device(), O_RDWR | flags);
   if (!fd.valid()) {
-    if (errno == ENOENT || errno == ENXIO) {
-      return make_error(ErrorCode::kNotFound, "{} does not exist", path_of(number));
-    }
+    if (errno == ENOENT || errno == ENXIO) return gone();
     if (errno == EBUSY) {
       return make_error(
           ErrorCode::kInUse,
           "{} is still in use: it is mounted somewhere (perhaps in a container) or claimed "
           "by another device; unmount it first",
-          path_of(number));
+          loop.device());
     }
-    return Error::from_errno(errno, "open " + path_of(number));
+    return Error::from_errno(errno, "open " + loop.device());
   }
-  std::string found;
-  if (!has_tag(fd.get(), "", &found)) {
-    return make_error(ErrorCode::kNotFound, "{} is not attached", path_of(number));
-  }
-  if (found != tag) {
-    return make_error(ErrorCode::kWrongOwner, "{} belongs to \"{}\", not to \"{}\"",
-                      path_of(number), found, tag);
-  }
+  if (!is_still(loop)) return gone();
   return fd;
+}
+
+template <typename Wanted>
+Result<std::vector<LoopInfo>> find_if(const Wanted& wanted) {
+  std::vector<LoopInfo> found;
+  DIR* dir = opendir("/sys/block");
+  if (dir == nullptr) return Error::from_errno(errno, "list /sys/block");
+  while (const dirent* entry = readdir(dir)) {
+    const std::string_view name = entry->d_name;
+    int number = -1;
+    if (!name.starts_with("loop")) continue;
+    const auto parsed = std::from_chars(name.data() + 4, name.data() + name.size(), number);
+    if (parsed.ec != std::errc() || parsed.ptr != name.data() + name.size()) continue;
+    LoopInfo info;
+    if (read_backing(number, &info) && wanted(info)) found.push_back(std::move(info));
+  }
+  closedir(dir);
+  return found;
 }
 
 // One try with one number; kConflict when another process was faster.
@@ -108,19 +145,27 @@ Result<LoopInfo> try_attach(int backing, int number, std::string_view tag) {
   }
   // The kernel falls back to buffered I/O in silence where the backing file cannot do better; then
   // what we acknowledge and what lies in its page cache would differ.
-  loop_info64 info{};
-  if (ioctl(fd.get(), LOOP_GET_STATUS64, &info) != 0 || (info.lo_flags & LO_FLAGS_DIRECT_IO) == 0) {
+  const Result<uint64_t> direct = read_number(number, "loop/dio");
+  if (!direct.ok() || *direct != 1) {
     ioctl(fd.get(), LOOP_CLR_FD, 0);
     return make_error(ErrorCode::kMissingFeature, "{} cannot do direct I/O on its backing file",
                       path_of(number));
   }
   LoopInfo made;
-  made.number = number;
-  made.tag = std::string(tag);
+  if (!read_backing(number, &made)) {
+    return make_error(ErrorCode::kConflict, "{} was detached by another process", path_of(number));
+  }
   return made;
 }
 
 }  // namespace
+
+Result<std::string> canonical_path(const std::string& path) {
+  const std::unique_ptr<char, decltype(&std::free)> found(::realpath(path.c_str(), nullptr),
+                                                          &std::free);
+  if (!found) return Error::from_errno(errno, "find " + path);
+  return std::string(found.get());
+}
 
 Result<LoopInfo> attach(const std::string& backing_path, std::string_view tag) {
   if (tag.empty() || tag.size() > kTagMax) {
@@ -149,73 +194,77 @@ Result<LoopInfo> attach(const std::string& backing_path, std::string_view tag) {
   return no_loop_devices();
 }
 
-Result<std::vector<LoopInfo>> find(std::string_view prefix) {
-  std::vector<LoopInfo> found;
-  DIR* dir = opendir("/sys/block");
-  if (dir == nullptr) return Error::from_errno(errno, "list /sys/block");
-  while (const dirent* entry = readdir(dir)) {
-    const std::string_view name = entry->d_name;
-    int number = -1;
-    if (!name.starts_with("loop")) continue;
-    const auto parsed = std::from_chars(name.data() + 4, name.data() + name.size(), number);
-    if (parsed.ec != std::errc() || parsed.ptr != name.data() + name.size()) continue;
-    if (!is_attached(number)) continue;
-    const OwnedFd fd = open_fd(path_of(number), O_RDONLY | O_NONBLOCK);
-    LoopInfo info;
-    info.number = number;
-    if (fd.valid() && has_tag(fd.get(), prefix, &info.tag)) found.push_back(std::move(info));
-  }
-  closedir(dir);
-  return found;
+Result<std::vector<LoopInfo>> find(const std::string& backing) {
+  return find_if([&](const LoopInfo& info) { return !info.unlinked && info.backing == backing; });
 }
 
-Status detach(int number, std::string_view tag) {
-  {
-    // Exclusive: nobody can mount it between the look and the deed.
-    Result<OwnedFd> fd = open_ours(number, tag, O_EXCL);
-    if (fd.code() == ErrorCode::kNotFound) return Status();
-    if (!fd.ok()) return fd.error();
-    if (ioctl(fd->get(), LOOP_CLR_FD, 0) != 0 && errno != ENXIO) {
-      return Error::from_errno(errno, "detach " + path_of(number));
-    }
+Result<std::vector<LoopInfo>> find_below(const std::string& directory) {
+  return find_if([&](const LoopInfo& info) { return info.backing.starts_with(directory + "/"); });
+}
+
+Result<bool> carries(const LoopInfo& loop, std::string_view tag) {
+  const Result<OwnedFd> fd = open_ours(loop, O_NONBLOCK);
+  if (fd.code() == ErrorCode::kNotFound) return false;
+  HF_TRY(fd);
+  loop_info64 info{};
+  if (ioctl(fd->get(), LOOP_GET_STATUS64, &info) != 0) {
+    if (errno == ENXIO) return false;
+    return Error::from_errno(errno, "ask whose " + loop.device() + " is");
   }
+  const auto* name = reinterpret_cast<const char*>(info.lo_file_name);
+  return std::string_view(name, strnlen(name, LO_NAME_SIZE)) == tag;
+}
+
+Result<OwnedFd> claim(const LoopInfo& loop) {
+  return open_ours(loop, O_EXCL);
+}
+
+Status release(const LoopInfo& loop, OwnedFd claimed) {
+  if (ioctl(claimed.get(), LOOP_CLR_FD, 0) != 0 && errno != ENXIO) {
+    return Error::from_errno(errno, "detach " + loop.device());
+  }
+  claimed.reset();
   // The kernel lets go with the last close; somebody (udev, blkid) may be looking at it for a
   // moment.
   for (int wait = 0; wait < 500; ++wait) {
-    if (!is_attached(number)) return Status();
+    if (!is_still(loop)) return Status();
     usleep(10'000);
   }
   return make_error(ErrorCode::kInUse,
                     "{} is still open in another process; it goes when that closes it",
-                    path_of(number));
+                    loop.device());
 }
 
-Status detach_later(int number, std::string_view tag) {
-  const Result<OwnedFd> fd = open_ours(number, tag, 0);
+Status detach(const LoopInfo& loop) {
+  Result<OwnedFd> claimed = claim(loop);
+  if (claimed.code() == ErrorCode::kNotFound) return Status();
+  HF_TRY(claimed);
+  return release(loop, std::move(*claimed));
+}
+
+Status detach_later(const LoopInfo& loop) {
+  const Result<OwnedFd> fd = open_ours(loop, 0);
   if (fd.code() == ErrorCode::kNotFound) return Status();
-  if (!fd.ok()) return fd.error();
+  HF_TRY(fd);
   if (ioctl(fd->get(), LOOP_CLR_FD, 0) != 0 && errno != ENXIO) {
-    return Error::from_errno(errno, "detach " + path_of(number));
+    return Error::from_errno(errno, "detach " + loop.device());
   }
   return Status();
 }
 
-Status refresh_size(int number, std::string_view tag) {
-  const Result<OwnedFd> fd = open_ours(number, tag, 0);
-  if (!fd.ok()) return fd.error();
+Status refresh_size(const LoopInfo& loop) {
+  const Result<OwnedFd> fd = open_ours(loop, 0);
+  HF_TRY(fd);
   if (ioctl(fd->get(), LOOP_SET_CAPACITY, 0) != 0) {
-    return Error::from_errno(errno, "grow " + path_of(number));
+    return Error::from_errno(errno, "grow " + loop.device());
   }
   return Status();
 }
 
 Result<uint64_t> size_bytes(int number) {
-  const OwnedFd fd = open_fd(path_of(number), O_RDONLY);
-  uint64_t bytes = 0;
-  if (!fd.valid() || ioctl(fd.get(), BLKGETSIZE64, &bytes) != 0) {
-    return Error::from_errno(errno, "ask for the size of " + path_of(number));
-  }
-  return bytes;
+  const Result<uint64_t> sectors = read_number(number, "size");
+  HF_TRY(sectors);
+  return *sectors * 512;
 }
 
 Result<bool> is_claimed(const std::string& device) {

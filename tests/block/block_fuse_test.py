@@ -6,6 +6,7 @@ import time
 import unittest
 
 sys.path[:0] = [os.path.dirname(os.path.abspath(__file__)), os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
+import dead_fuse  # noqa: E402
 import export_host  # noqa: E402
 import pyunit  # noqa: E402
 from export_host import MIB, Host, check_fio, fio, run  # noqa: E402
@@ -169,10 +170,99 @@ class FuseExport(unittest.TestCase):
         check_fio(fio(host.device, 8 * MIB))
 
 
+class DeadExports(unittest.TestCase):
+    """What nobody serves any more holds up neither our start nor whoever looks at the machine's loop devices."""
+
+    def host(self, **options):
+        made = Host(**options)
+        self.addCleanup(made.close)
+        return made
+
+    def started_within(self, host, seconds):
+        began = time.monotonic()
+        host.start()
+        self.assertLess(time.monotonic() - began, seconds)
+
+    def test_a_dead_export_of_another_stops_nobody(self):
+        host = self.host(size=64 * MIB)
+        dead = dead_fuse.DeadFuse()
+        self.addCleanup(dead.close)
+        self.assertTrue(dead_fuse.status_hangs(dead.device), "this would test nothing")
+        self.started_within(host, 5)
+        run("dd", "if=/dev/zero", f"of={host.device}", "bs=1M", "count=4", "oflag=direct", timeout=20)
+        host.kill()
+        self.started_within(host, 5)
+        self.assertEqual(host.tool.ask("orphans"), "orphans 0")
+        self.assertEqual(host.tool.ask("detach"), "ok")
+
+    def both_killed(self, spoil):
+        host = self.host(size=64 * MIB)
+        stale = host.start()
+        connection = dead_fuse.connection_of(host.folder)
+        self.addCleanup(dead_fuse.abort, connection)
+        host.mkfs_and_mount("ext4")
+        with open(os.path.join(host.mount_point, "x"), "w", encoding="utf-8") as stream:
+            stream.write("x" * MIB)
+            stream.flush()
+            os.fsync(stream.fileno())
+        kept = dead_fuse.descriptor_of(host.holder.pid) if spoil else None
+        host.kill()
+        if spoil:  # somebody has a copy of the descriptor: the connection does not end by itself
+            self.addCleanup(os.close, kept)
+            dead_fuse.forget_attributes(kept)
+        host.holder.kill()
+        host.holder.wait()
+        if spoil:
+            self.assertTrue(dead_fuse.status_hangs(stale), "this would test nothing")
+        host.start_holder()
+        self.started_within(host, 5)
+        self.assertIn("fuse_leftover", host.read_log())
+        self.assertNotEqual(host.device, stale, "the dead one is still mounted")
+        self.assertFalse(os.path.isdir(f"{dead_fuse.CONNECTIONS}/{connection}/waiting"))
+        run("umount", host.mount_point)
+        deadline = time.monotonic() + 5
+        while os.path.exists(f"/sys/block/{os.path.basename(stale)}/loop") and time.monotonic() < deadline:
+            time.sleep(0.05)
+        self.assertFalse(os.path.exists(f"/sys/block/{os.path.basename(stale)}/loop"), "the dead one's loop device remains")
+        self.assertEqual(export_host.loop_devices_of(host.folder), [host.device])
+        host.mount()  # what was synced is there
+        self.assertEqual(os.path.getsize(os.path.join(host.mount_point, "x")), MIB)
+        host.unmount()
+        self.assertEqual(host.tool.ask("detach"), "ok")
+
+    def test_both_killed_with_a_volume_mounted(self):
+        self.both_killed(spoil=False)
+
+    def test_both_killed_and_the_connection_lives_on(self):
+        self.both_killed(spoil=True)
+
+    def test_looking_at_loop_devices_while_the_daemon_is_away(self):
+        host = self.host(size=64 * MIB)
+        host.start()
+        host.mkfs_and_mount("ext4")
+        self.assertEqual(host.tool.ask(f"grow {96 * MIB}"), "ok")
+        host.size = 96 * MIB
+        with open(os.path.join(host.mount_point, "x"), "wb") as stream:
+            stream.write(b"x" * MIB)
+            stream.flush()
+            os.fsync(stream.fileno())
+        host.kill()
+        self.assertFalse(dead_fuse.status_hangs(host.device))
+        for argv in (("losetup", "-a"), ("losetup", "--list"), ("lsblk",), ("losetup", "-j", host.folder)):
+            run(*argv, timeout=5)
+        host.start()
+        host.unmount()
+
+
 if __name__ == "__main__":
     if os.geteuid() != 0:
         pyunit.skip_all("needs root")
     for device in ("/dev/fuse", "/dev/loop-control"):
         if not os.path.exists(device):
             pyunit.skip_all(f"{device} is missing")
+    if "IN_OWN_NAMESPACE" not in os.environ:
+        # Whoever makes a mount namespace meanwhile (a container engine) would take copies of our mounts along,
+        # and keep our devices in use.
+        os.environ["IN_OWN_NAMESPACE"] = "1"
+        os.execvp("unshare", ["unshare", "--mount", "--propagation", "private", sys.executable, *sys.argv])
     pyunit.main()

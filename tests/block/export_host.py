@@ -122,10 +122,11 @@ class Host:
         run("umount", self.mount_point)
 
     def close(self):
+        detached = "ok"
         if self.mount_point in mounts():
             run("umount", self.mount_point, check=False)
         if self.tool and self.tool.process.poll() is None:
-            self.tool.ask("detach")
+            detached = self.tool.ask("detach")
             self.tool.park()
         if self.holder:
             self.holder.terminate()
@@ -139,7 +140,7 @@ class Host:
         self.log.close()
         shutil.rmtree(self.folder, ignore_errors=True)
         if left:
-            raise AssertionError(f"left behind: {left}")
+            raise AssertionError(f"left behind: {left} ({detached})")
 
 
 def loop_devices_of(folder):

@@ -26,6 +26,57 @@ bool kernel_can_resend() {
   return major > 6 || (major == 6 && minor >= 9);
 }
 
+// Where the exports lie, as the kernel prints it: only the run directory's own part is looked up,
+// as a lookup in an export waits for its server.
+Result<std::string> canonical_exports(const std::string& run_dir) {
+  Result<std::string> run = loopdev::canonical_path(run_dir);
+  HF_TRY(run);
+  return *run + "/export";
+}
+
+Result<std::vector<loopdev::LoopInfo>> loops_of(const std::string& run_dir, VolumeId volume) {
+  const Result<std::string> exports = canonical_exports(run_dir);
+  HF_TRY(exports);
+  return loopdev::find_below(*exports + "/" + volume.to_string());
+}
+
+// What clear_one() does, in the blocking pool. The connection ends before anything that its dead
+// server would have to answer: even the last close of a loop device may wait for it.
+Status clear_now(const std::string& run_dir, VolumeId volume, bool even_if_claimed) {
+  const Result<std::string> exports = canonical_exports(run_dir);
+  if (exports.code() == ErrorCode::kNotFound) return Status();
+  HF_TRY(exports);
+  const std::string directory = *exports + "/" + volume.to_string();
+  const Result<std::vector<loopdev::LoopInfo>> loops = loopdev::find_below(directory);
+  HF_TRY(loops);
+  std::vector<OwnedFd> claims;
+  if (!even_if_claimed) {
+    for (const loopdev::LoopInfo& loop : *loops) {
+      Result<OwnedFd> claimed = loopdev::claim(loop);
+      if (claimed.code() == ErrorCode::kNotFound) claimed = OwnedFd();
+      HF_TRY(claimed);
+      claims.push_back(std::move(*claimed));
+    }
+  }
+  const Result<std::vector<MountedConnection>> mounts = list_mounts(*exports);
+  HF_TRY(mounts);
+  size_t layers = 0;
+  for (const MountedConnection& m : *mounts) {
+    if (m.directory != directory) continue;
+    HF_TRY(abort_connection(m.connection));
+    ++layers;
+  }
+  for (size_t i = 0; i < loops->size(); ++i) {
+    if (even_if_claimed) {
+      HF_TRY(loopdev::detach_later((*loops)[i]));
+    } else if (claims[i].valid()) {
+      HF_TRY(loopdev::release((*loops)[i], std::move(claims[i])));
+    }
+  }
+  for (; layers > 1; --layers) HF_TRY(unmount(directory, true));
+  return unmount(directory, true);
+}
+
 }  // namespace
 
 using block::ExportInfo;
@@ -192,16 +243,19 @@ Task<Offer> FuseDriver::start() {
 }
 
 Task<Status> FuseDriver::clear_leftovers() {
-  const std::string parent = options_.run_dir + "/export";
-  std::function<Result<std::vector<MountedConnection>>()> list = [parent] {
-    return list_mounts(parent);
+  std::function<Result<std::vector<MountedConnection>>()> list =
+      [run_dir = options_.run_dir]() -> Result<std::vector<MountedConnection>> {
+    const Result<std::string> exports = canonical_exports(run_dir);
+    if (exports.code() == ErrorCode::kNotFound) return std::vector<MountedConnection>();
+    HF_TRY(exports);
+    return list_mounts(*exports);
   };
   Result<std::vector<MountedConnection>> mounts =
       co_await in_pool<Result<std::vector<MountedConnection>>>(std::move(list));
   HF_CO_TRY(mounts);
   std::vector<VolumeId> mounted;
   for (const MountedConnection& m : *mounts) {
-    const auto volume = VolumeId::parse(m.directory.substr(parent.size() + 1));
+    const auto volume = VolumeId::parse(m.directory.substr(m.directory.rfind('/') + 1));
     if (!volume) continue;
     mounted.push_back(*volume);
     Result<holder::Held> held = co_await holder_get(*volume);
@@ -231,28 +285,8 @@ Task<Status> FuseDriver::clear_leftovers() {
 // waits for a server any more, then device, mount and the holder's descriptor. With
 // `even_if_claimed` the device goes with its last user.
 Task<Status> FuseDriver::clear_one(VolumeId volume, bool even_if_claimed) {
-  std::function<Status()> work = [directory = directory_of(volume), tag = tag_of(volume),
-                                  even_if_claimed,
-                                  parent = options_.run_dir + "/export"]() -> Status {
-    const Result<std::vector<loopdev::LoopInfo>> loops = loopdev::find(tag);
-    if (!loops.ok()) return loops.error();
-    for (const loopdev::LoopInfo& loop : *loops) {
-      const Result<bool> claimed = loopdev::is_claimed(loop.device());
-      if (!claimed.ok()) return claimed.error();
-      if (*claimed && !even_if_claimed) {
-        return make_error(ErrorCode::kInUse, "{} is still mounted or claimed", loop.device());
-      }
-    }
-    const Result<std::vector<MountedConnection>> mounts = list_mounts(parent);
-    if (!mounts.ok()) return mounts.error();
-    for (const MountedConnection& m : *mounts) {
-      if (m.directory == directory) HF_TRY(abort_connection(m.connection));
-    }
-    for (const loopdev::LoopInfo& loop : *loops) {
-      HF_TRY(even_if_claimed ? loopdev::detach_later(loop.number, tag)
-                             : loopdev::detach(loop.number, tag));
-    }
-    return unmount(directory, true);
+  std::function<Status()> work = [run_dir = options_.run_dir, volume, even_if_claimed] {
+    return clear_now(run_dir, volume, even_if_claimed);
   };
   Status done = co_await in_pool<Status>(std::move(work));
   HF_CO_TRY(done);
@@ -326,12 +360,12 @@ Task<Status> FuseDriver::make(VolumeId volume, Export& e) {
 
 Task<Status> FuseDriver::attach_loop(VolumeId volume, Export& e) {
   std::function<Result<loopdev::LoopInfo>()> work =
-      [backing = directory_of(volume) + "/" + kDiskName,
+      [run_dir = options_.run_dir, volume, directory = directory_of(volume),
        tag = tag_of(volume)]() -> Result<loopdev::LoopInfo> {
-    Result<std::vector<loopdev::LoopInfo>> there = loopdev::find(tag);
-    if (!there.ok()) return there.error();
+    Result<std::vector<loopdev::LoopInfo>> there = loops_of(run_dir, volume);
+    HF_TRY(there);
     if (!there->empty()) return there->front();
-    return loopdev::attach(backing, tag);
+    return loopdev::attach(directory + "/" + kDiskName, tag);
   };
   Result<loopdev::LoopInfo> loop = co_await in_pool<Result<loopdev::LoopInfo>>(std::move(work));
   HF_CO_TRY(loop);
@@ -371,11 +405,11 @@ Task<Status> FuseDriver::follow_size(VolumeId volume, Export& e) {
   Result<uint64_t> known = co_await in_pool<Result<uint64_t>>(std::move(look));
   HF_CO_TRY(known);
   if (*known == e.device->size()) co_return Status();
-  const Status told = e.session->invalidate_size();
-  HF_CO_TRY(told);
   // By programs, see the header: this one is adopted, and nothing of ours may wait for ourselves.
+  // The kernel is made to ask, not to forget: a daemon killed in between leaves the old size, with
+  // which LOOP_GET_STATUS64 by anybody (losetup -a) needs no answer of ours.
   std::vector<std::string> stat;
-  stat.push_back("stat");
+  for (const char* word : {"stat", "--cached=never", "--format=%s"}) stat.emplace_back(word);
   stat.push_back(directory_of(volume) + "/" + kDiskName);
   Status seen = co_await run_program(std::move(stat));
   HF_CO_TRY(seen);
@@ -409,29 +443,31 @@ Task<Status> FuseDriver::detach(VolumeId volume) {
   // Nobody serves it: with a device in use that is for attach() to mend, not for us to break.
   if (found == exports_.end()) co_return co_await clear_one(volume, false);
   Export& e = *found->second;
-  std::function<Result<bool>()> look = [device = e.loop.device()] {
-    return loopdev::is_claimed(device);
-  };
-  Result<bool> claimed = co_await in_pool<Result<bool>>(std::move(look));
-  HF_CO_TRY(claimed);
-  if (*claimed) {
-    co_return make_error(
-        ErrorCode::kInUse,
-        "{} is still in use: it is mounted somewhere (perhaps in a container) or claimed by "
-        "another device; unmount it first",
-        e.loop.device());
-  }
+  // Claimed until it is detached: nobody can mount it in between, and its close, which writes back
+  // what the page cache has, comes when the holder has let go.
+  std::function<Result<OwnedFd>()> look = [loop = e.loop] { return loopdev::claim(loop); };
+  Result<OwnedFd> claim = co_await in_pool<Result<OwnedFd>>(std::move(look));
+  // Somebody else has detached it: the rest of the export goes all the same.
+  if (claim.code() == ErrorCode::kNotFound) claim = OwnedFd();
+  HF_CO_TRY(claim);
+  auto claimed = std::make_shared<OwnedFd>(std::move(*claim));
   // From here to the end a kill leaves a connection that start() aborts; nobody uses it.
   const bool was_held = std::exchange(e.survives_restart, false);
   Status forgotten = co_await holder_remove(volume);
   if (!forgotten.ok()) {
     e.survives_restart = was_held;
+    std::function<Status()> let_go = [claimed] {
+      claimed->reset();
+      return Status();
+    };
+    Status let = co_await in_pool<Status>(std::move(let_go));
+    (void)let;
     co_return forgotten;
   }
   // The session serves on: the kernel flushes and releases through it.
-  std::function<Status()> work = [directory = directory_of(volume), tag = tag_of(volume),
-                                  number = e.loop.number]() -> Status {
-    HF_TRY(loopdev::detach(number, tag));
+  std::function<Status()> work = [directory = directory_of(volume), claimed,
+                                  loop = e.loop]() -> Status {
+    if (claimed->valid()) HF_TRY(loopdev::release(loop, std::move(*claimed)));
     return unmount(directory, false);
   };
   Status done = co_await in_pool<Status>(std::move(work));
@@ -466,8 +502,12 @@ Task<Result<std::vector<ExportInfo>>> FuseDriver::orphans() {
   Result<std::vector<holder::Held>> held =
       co_await in_pool<Result<std::vector<holder::Held>>>(std::move(list));
   HF_CO_TRY(held);
-  std::function<Result<std::vector<loopdev::LoopInfo>>()> look = [tag = "hf:" + scope_ + ":"] {
-    return loopdev::find(tag);
+  std::function<Result<std::vector<loopdev::LoopInfo>>()> look =
+      [run_dir = options_.run_dir]() -> Result<std::vector<loopdev::LoopInfo>> {
+    const Result<std::string> exports = canonical_exports(run_dir);
+    if (exports.code() == ErrorCode::kNotFound) return std::vector<loopdev::LoopInfo>();
+    HF_TRY(exports);
+    return loopdev::find_below(*exports);
   };
   Result<std::vector<loopdev::LoopInfo>> loops =
       co_await in_pool<Result<std::vector<loopdev::LoopInfo>>>(std::move(look));
@@ -480,7 +520,9 @@ Task<Result<std::vector<ExportInfo>>> FuseDriver::orphans() {
     info.kind = ExportKind::kFuseLoop;
     info.survives_restart = true;
     for (const loopdev::LoopInfo& loop : *loops) {
-      if (loop.tag == tag_of(*volume)) info.device = loop.device();
+      if (loop.backing.ends_with("/" + volume->to_string() + "/" + kDiskName)) {
+        info.device = loop.device();
+      }
     }
     found.push_back(std::move(info));
   }

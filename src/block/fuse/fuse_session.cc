@@ -380,20 +380,4 @@ void Session::send(const void* message, size_t size, uint64_t unique) {
          strerror(errno));
 }
 
-Status Session::invalidate_size() {
-  struct {
-    fuse_out_header header{};
-    fuse_notify_inval_inode_out body{};
-  } message;
-  static_assert(sizeof message == sizeof(fuse_out_header) + sizeof(fuse_notify_inval_inode_out));
-  message.header.len = sizeof message;
-  message.header.error = FUSE_NOTIFY_INVAL_INODE;
-  message.body.ino = kDiskNode;
-  message.body.off = -1;  // attributes only
-  if (::write(fd_, &message, sizeof message) == static_cast<ssize_t>(sizeof message))
-    return Status();
-  if (errno == ENOENT) return Status();  // the kernel does not know the file: nothing is cached
-  return Error::from_errno(errno, "tell the kernel that FUSE export " + name_ + " has grown");
-}
-
 }  // namespace hf::fuse

@@ -68,8 +68,6 @@ class Session {
 
   const Negotiated& negotiated() const { return agreed_; }
   bool ended() const { return ended_; }
-  // Makes the kernel forget the size that it has cached. Blocks for microseconds.
-  Status invalidate_size();
 
   struct Counters {
     uint64_t requests = 0;

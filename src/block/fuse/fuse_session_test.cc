@@ -254,5 +254,33 @@ TEST_F(FuseSession, StopAnswersWhatIsInFlightAndLeavesTheRest) {
   EXPECT_GT(recv(fds_[1], &byte, 1, MSG_DONTWAIT | MSG_PEEK), 0);  // waits for the next server
 }
 
+// Else whoever looks at the loop device (losetup -a) would wait for a daemon that is away.
+TEST_F(FuseSession, LetsTheKernelKeepNamesAndAttributesForEver) {
+  constexpr uint64_t kTenYears = uint64_t{10} * 365 * 24 * 3600;
+  ask(FUSE_GETATTR, 1, kDiskNode, fuse_getattr_in{});
+  const Reply attr = answer();
+  ASSERT_EQ(attr.body.size(), sizeof(fuse_attr_out));
+  fuse_attr_out attr_out;
+  std::memcpy(&attr_out, attr.body.data(), sizeof attr_out);
+  EXPECT_GT(attr_out.attr_valid, kTenYears);
+  EXPECT_EQ(attr_out.attr.size, kDisk);
+  char name[8] = "disk";
+  fuse_in_header header{};
+  std::vector<std::byte> bytes(sizeof header + 5);
+  header.len = static_cast<uint32_t>(bytes.size());
+  header.opcode = FUSE_LOOKUP;
+  header.unique = 2;
+  header.nodeid = kRootNode;
+  std::memcpy(bytes.data(), &header, sizeof header);
+  std::memcpy(bytes.data() + sizeof header, name, 5);
+  ASSERT_EQ(::send(fds_[0], bytes.data(), bytes.size(), 0), static_cast<ssize_t>(bytes.size()));
+  const Reply entry = answer();
+  ASSERT_EQ(entry.body.size(), sizeof(fuse_entry_out));
+  fuse_entry_out entry_out;
+  std::memcpy(&entry_out, entry.body.data(), sizeof entry_out);
+  EXPECT_GT(entry_out.attr_valid, kTenYears);
+  EXPECT_GT(entry_out.entry_valid, kTenYears);
+}
+
 }  // namespace
 }  // namespace hf::fuse

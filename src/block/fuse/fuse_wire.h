@@ -32,7 +32,10 @@ inline constexpr uint16_t kMaxPages = kMaxWrite / kBlockSize;
 inline constexpr uint16_t kMaxBackground =
     256;  // the default 12 would be the queue depth of the device
 inline constexpr uint16_t kCongestion = 192;
-inline constexpr uint64_t kAttrSeconds = 3600;
+// How long the kernel may keep names and attributes: for ever. It asks anew where follow_size() makes
+// it; whoever looks at a loop device (LOOP_GET_STATUS64: losetup -a) is answered from its cache, also
+// while no daemon runs.
+inline constexpr uint64_t kAttrSeconds = uint64_t{20} * 365 * 24 * 3600;
 // Where the payload of a WRITE begins in its message.
 inline constexpr size_t kWritePayloadAt = sizeof(fuse_in_header) + sizeof(fuse_write_in);
 static_assert(kWritePayloadAt == 80);
