@@ -26,8 +26,8 @@ class Offsets {
  public:
   explicit Offsets(const BareJob& job) : job_(job), prng_(job.seed) {}
   uint64_t next() {
-    const uint64_t blocks = job_.file_bytes / job_.block_bytes;
-    return (job_.sequential ? at_++ % blocks : prng_.below(blocks)) * job_.block_bytes;
+    const uint64_t blocks = job_.span_bytes / job_.block_bytes;
+    return job_.start_bytes + (job_.sequential ? at_++ % blocks : prng_.below(blocks)) * job_.block_bytes;
   }
 
  private:
@@ -101,12 +101,21 @@ Sample run_ring(const BareJob& job, int fd) {
 
 }  // namespace
 
-double cpu_seconds_now() {
+namespace {
+
+double cpu_seconds(int who) {
   rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  const auto seconds = [](const timeval& t) { return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) * 1e-6; };
+  getrusage(who, &usage);
+  const auto seconds = [](const timeval& t) {
+    return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) * 1e-6;
+  };
   return seconds(usage.ru_utime) + seconds(usage.ru_stime);
 }
+
+}  // namespace
+
+double cpu_seconds_now() { return cpu_seconds(RUSAGE_SELF); }
+double thread_cpu_seconds_now() { return cpu_seconds(RUSAGE_THREAD); }
 
 double median(std::vector<double> values) {
   HF_ASSERT(!values.empty());
@@ -114,13 +123,14 @@ double median(std::vector<double> values) {
   return values[values.size() / 2];
 }
 
-void make_bare_file(const std::string& path, uint64_t bytes) {
+void fill_bare_file(const std::string& path, uint64_t from, uint64_t to) {
   const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_DIRECT | O_CLOEXEC, 0600);
   HF_ASSERT(fd >= 0, "{}: {}", path, strerror(errno));
   AlignedBuffer chunk = AlignedBuffer::zeroed(kMiB);
   std::memset(chunk.data(), 0xa5, chunk.size());
-  for (uint64_t at = 0; at < bytes; at += chunk.size()) {
-    HF_ASSERT(pwrite(fd, chunk.data(), chunk.size(), static_cast<off_t>(at)) == static_cast<ssize_t>(chunk.size()));
+  for (uint64_t at = from; at < to; at += chunk.size()) {
+    const ssize_t n = pwrite(fd, chunk.data(), chunk.size(), static_cast<off_t>(at));
+    HF_ASSERT(n == static_cast<ssize_t>(chunk.size()), "write {} at {}: {}", path, at, strerror(errno));
   }
   HF_ASSERT(fsync(fd) == 0);
   close(fd);

@@ -17,8 +17,9 @@ struct Sample {
 };
 
 struct BareJob {
-  std::string path;         // preallocated and written with zeroes
-  uint64_t file_bytes = 0;
+  std::string path;          // a file or device, preallocated and written
+  uint64_t start_bytes = 0;  // where the span begins
+  uint64_t span_bytes = 0;
   uint64_t block_bytes = 0;
   uint32_t depth = 1;       // 1: pwrite/pread; more: one io_uring
   bool write = false;       // O_DIRECT|O_DSYNC, else O_DIRECT reads
@@ -27,11 +28,12 @@ struct BareJob {
   uint64_t seed = 1;
 };
 
-// Creates the file written with `fill` bytes; durable.
-void make_bare_file(const std::string& path, uint64_t bytes);
+// Writes a file from `from` to `to` bytes, made if need be; durable. All of it allocated and written.
+void fill_bare_file(const std::string& path, uint64_t from, uint64_t to);
 Sample run_bare(const BareJob& job);
 
-double cpu_seconds_now();
+double cpu_seconds_now();         // of the process
+double thread_cpu_seconds_now();  // of the calling thread
 double median(std::vector<double> values);
 
 }  // namespace hf::bench

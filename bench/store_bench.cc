@@ -1,23 +1,18 @@
-// The store in process against the bare file that it lies on. Needs root (loop, XFS) and a directory on a disk.
+// The store in process, and through an NBD socket, against the bare floor (rig.h), in alternating rounds.
+// Results as JSON on standard output, progress on standard error. Needs root (loop, XFS).
 //
-//   store_bench --dir /var/tmp/bench --seconds 3 --rounds 5
-#include <sys/stat.h>
-#include <unistd.h>
-
+//   store_bench --dir /var/tmp/bench --storage device --seconds 2 --rounds 5
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
-#include "bare.h"
 #include "base/log.h"
-#include "base/prng.h"
-#include "base/units.h"
-#include "mount/pool_host.h"
+#include "load.h"
+#include "rig.h"
 #include "runtime/gate.h"
 #include "runtime/random.h"
-#include "store/pool.h"
-#include "uring/uring_world.h"
 
 namespace hf::bench {
 namespace {
@@ -26,248 +21,207 @@ using nlohmann::json;
 using Steady = std::chrono::steady_clock;
 
 struct Args {
-  std::string dir;
+  RigOptions rig;
+  std::string storage = "device";
+  std::string only;  // cases whose name contains this
   double seconds = 2;
   int rounds = 5;
-  uint64_t file_bytes = kGiB;
+  int snapshots = 100;
+  uint64_t pool_gib = 8, span_mib = 1024;
 };
-
-double since(Steady::time_point start) {
-  return std::chrono::duration<double>(Steady::now() - start).count();
-}
-
-// Shared by the workers of one measured run.
-struct Job {
-  Replica* replica = nullptr;
-  uint64_t span_bytes = 0, block_bytes = 0;
-  bool write = false, sequential = false;
-  Steady::time_point end;
-  Prng prng{1};
-  uint64_t next_block = 0;
-  uint64_t* sequence = nullptr;
-  uint64_t operations = 0;
-  double worst_us = 0;
-
-  uint64_t next_offset() {
-    const uint64_t blocks = span_bytes / block_bytes;
-    return (sequential ? next_block++ % blocks : prng.below(blocks)) * block_bytes;
-  }
-};
-
-Task<void> worker(Job& job) {
-  AlignedBuffer buffer = AlignedBuffer::zeroed(job.block_bytes);
-  for (size_t i = 0; i < buffer.size(); i += 8) {
-    const uint64_t word = job.prng.next();
-    std::memcpy(buffer.data() + i, &word, 8);
-  }
-  while (Steady::now() < job.end) {
-    const uint64_t offset = job.next_offset();
-    const Steady::time_point one = Steady::now();
-    if (job.write) {
-      WriteHeader header;
-      header.epoch = job.replica->promised_epoch();
-      header.sequence = ++*job.sequence;
-      Status done = co_await job.replica->write(header, offset, buffer.span());
-      HF_ASSERT(done.ok(), "{}", done.error().to_string());
-    } else {
-      Status done = co_await job.replica->read(offset, buffer.span());
-      HF_ASSERT(done.ok(), "{}", done.error().to_string());
-    }
-    job.worst_us = std::max(job.worst_us, since(one) * 1e6);
-    ++job.operations;
-  }
-}
-
-Task<Sample> run_store(Job& job, uint32_t depth, double seconds) {
-  job.operations = 0;
-  job.worst_us = 0;
-  const double cpu = cpu_seconds_now();
-  const Steady::time_point start = Steady::now();
-  job.end = start + std::chrono::duration_cast<Steady::duration>(std::chrono::duration<double>(seconds));
-  Gate gate;
-  for (uint32_t i = 0; i < depth; ++i) spawn(gate, worker(job));
-  co_await gate.close();
-  Sample sample;
-  sample.seconds = since(start);
-  sample.cpu_seconds = cpu_seconds_now() - cpu;
-  sample.operations = job.operations;
-  sample.worst_us = job.worst_us;
-  co_return sample;
-}
 
 struct Case {
   const char* name;
   uint64_t block_bytes;
   uint64_t bare_block_bytes;
   uint32_t depth;
-  bool write, sequential;
+  bool write, sequential, nbd;
 };
 
 // The bare side of a durable 4 KiB write at depth 1 is one journal record: header block and data block.
 constexpr Case kCases[] = {
-    {"write_4k_qd1", 4096, 8192, 1, true, false},
-    {"write_4k_qd32", 4096, 4096, 32, true, false},
-    {"read_4k_qd1", 4096, 4096, 1, false, false},
-    {"read_4k_qd32", 4096, 4096, 32, false, false},
-    {"write_128k_qd8", 131072, 131072, 8, true, true},
-    {"read_128k_qd8", 131072, 131072, 8, false, true},
+    {"write_4k_qd1", 4096, 8192, 1, true, false, true},
+    {"write_4k_qd32", 4096, 4096, 32, true, false, true},
+    {"read_4k_qd1", 4096, 4096, 1, false, false, true},
+    {"read_4k_qd32", 4096, 4096, 32, false, false, true},
+    {"write_128k_seq_qd8", 131072, 131072, 8, true, true, false},
+    {"read_128k_seq_qd8", 131072, 131072, 8, false, true, false},
+};
+
+// The rounds of one side.
+struct Side {
+  std::vector<double> rate, cpu, ratio;
+  double worst_us = 0;
+
+  void add(const Sample& sample, double floor_rate) {
+    rate.push_back(sample.rate());
+    cpu.push_back(sample.cpu_us_per_op());
+    ratio.push_back(sample.rate() / floor_rate);
+    worst_us = std::max(worst_us, sample.worst_us);
+  }
+  json to_json() const {
+    return {{"per_second", median(rate)},
+            {"cpu_us_per_op", median(cpu)},
+            {"ratio", median(ratio)},
+            {"ratio_low", *std::ranges::min_element(ratio)},
+            {"ratio_high", *std::ranges::max_element(ratio)},
+            {"worst_us", worst_us}};
+  }
 };
 
 class Bench {
  public:
-  Bench(World world, Args args) : world_(world), args_(std::move(args)), files_(world, args_.dir + "/run") {}
+  Bench(UringWorld& real, Args args) : real_(real), args_(std::move(args)), rig_(real, args_.rig) {}
 
   Task<Status> run() {
-    Status up = co_await set_up();
-    HF_CO_TRY(up);
-    for (const Case& one : kCases) {
-      Status done = co_await run_case(one);
-      HF_CO_TRY(done);
-    }
-    Status snapshots = co_await run_snapshots();
-    HF_CO_TRY(snapshots);
-    std::printf("%s\n", results_.dump(2).c_str());
-    co_return co_await tear_down();
+    Status measured = co_await measure();
+    Status down = co_await rig_.tear_down();
+    if (measured.ok()) std::printf("%s\n", results_.dump(2).c_str());
+    if (!measured.ok()) co_return measured;
+    co_return down;
   }
 
  private:
-  Task<Status> set_up() {
-    for (const std::string& path : {args_.dir, args_.dir + "/run", args_.dir + "/pool"}) {
-      if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) co_return Error::from_errno(errno, path);
+  bool chosen(const std::string& name) const { return name.find(args_.only) != std::string::npos; }
+
+  Task<Status> measure() {
+    std::fprintf(stderr, "%s: preparing\n", args_.storage.c_str());
+    Status up = co_await rig_.set_up();
+    HF_CO_TRY(up);
+    results_["storage"] = args_.storage;
+    results_["ring"] = real_.loop().mode();
+    results_["rounds"] = args_.rounds;
+    results_["seconds_per_round"] = args_.seconds;
+    for (const Case& one : kCases) {
+      if (!chosen(one.name)) continue;
+      Status done = co_await run_case(one);
+      HF_CO_TRY(done);
     }
-    make_bare_file(args_.dir + "/bare", args_.file_bytes);
-    pool_id_ = new_id<PoolId>(world_.random);
-    Result<mount::PoolStorage> storage =
-        co_await files_.make(pool_id_, args_.dir + "/pool", args_.file_bytes * 8, false);
-    HF_CO_TRY(storage);
-    PoolConfig config;
-    config.journal_dir = storage->journal_dir;
-    config.data_dir = storage->data_dir;
-    Result<std::unique_ptr<Pool>> pool = co_await Pool::create(world_, config);
-    HF_CO_TRY(pool);
-    pool_ = std::move(*pool);
-    ReplicaSpec spec;
-    spec.replica = new_id<ReplicaId>(world_.random);
-    spec.volume = new_id<VolumeId>(world_.random);
-    spec.size_bytes = 10 * kGiB;
-    Result<std::shared_ptr<Replica>> replica = co_await pool_->create_replica(spec);
-    HF_CO_TRY(replica);
-    replica_ = *replica;
-    // Reads measure media, not holes: the span is written once and drained.
-    const uint64_t blocks = args_.file_bytes / 131072;
-    AlignedBuffer buffer = AlignedBuffer::zeroed(131072);
-    std::memset(buffer.data(), 0x77, buffer.size());
-    for (uint64_t i = 0; i < blocks; ++i) {
-      WriteHeader header;
-      header.sequence = ++sequence_;
-      Status written = co_await replica_->write(header, i * 131072, buffer.span());
-      HF_CO_TRY(written);
-    }
-    co_return co_await pool_->wait_drained();
+    if (args_.snapshots > 0 && chosen("snapshots")) co_return co_await run_snapshots();
+    co_return Status();
   }
 
-  Job job(uint64_t block_bytes, bool write, bool sequential) {
-    Job out;
-    out.replica = replica_.get();
-    out.span_bytes = args_.file_bytes;
-    out.block_bytes = block_bytes;
-    out.write = write;
-    out.sequential = sequential;
-    out.sequence = &sequence_;
+  LoadJob job(const Case& one, int round) {
+    LoadJob out;
+    out.device = &rig_.device();
+    out.span_bytes = args_.rig.span_bytes;
+    out.block_bytes = one.block_bytes;
+    out.depth = one.depth;
+    out.write = one.write;
+    out.sequential = one.sequential;
+    out.seconds = args_.seconds;
+    out.seed = static_cast<uint64_t>(round) + 1;
     return out;
   }
 
   Task<Status> run_case(const Case& one) {
-    std::vector<double> ratios, bare_rates, store_rates, bare_cpu, store_cpu;
-    double bare_worst = 0, store_worst = 0;
+    Side bare, ours, nbd;
     for (int round = 0; round < args_.rounds; ++round) {
-      BareJob bare;
-      bare.path = args_.dir + "/bare";
-      bare.file_bytes = args_.file_bytes;
-      bare.block_bytes = one.bare_block_bytes;
-      bare.depth = one.depth;
-      bare.write = one.write;
-      bare.sequential = one.sequential;
-      bare.seconds = args_.seconds;
-      bare.seed = static_cast<uint64_t>(round) + 1;
-      const Sample floor = run_bare(bare);
-      Job work = job(one.block_bytes, one.write, one.sequential);
-      work.prng = Prng(static_cast<uint64_t>(round) + 1);
-      const Sample ours = co_await run_store(work, one.depth, args_.seconds);
-      ratios.push_back(ours.rate() / floor.rate());
-      bare_rates.push_back(floor.rate());
-      store_rates.push_back(ours.rate());
-      bare_cpu.push_back(floor.cpu_us_per_op());
-      store_cpu.push_back(ours.cpu_us_per_op());
-      bare_worst = std::max(bare_worst, floor.worst_us);
-      store_worst = std::max(store_worst, ours.worst_us);
-      Status drained = co_await pool_->wait_drained();
+      BareJob floor_job = rig_.bare();
+      floor_job.block_bytes = one.bare_block_bytes;
+      floor_job.depth = one.depth;
+      floor_job.write = one.write;
+      floor_job.sequential = one.sequential;
+      floor_job.seconds = args_.seconds;
+      floor_job.seed = static_cast<uint64_t>(round) + 1;
+      const Sample floor = run_bare(floor_job);
+      bare.add(floor, floor.rate());
+      const Sample in_process = co_await run_load(job(one, round));
+      ours.add(in_process, floor.rate());
+      Status drained = co_await rig_.pool().wait_drained();
+      HF_CO_TRY(drained);
+      if (!one.nbd) continue;
+      const Sample by_socket =
+          co_await run_nbd_load(real_.loop(), rig_.nbd_socket(), "bench", job(one, round));
+      nbd.add(by_socket, floor.rate());
+      drained = co_await rig_.pool().wait_drained();
       HF_CO_TRY(drained);
     }
-    results_[one.name] = {{"ratio", median(ratios)},
-                          {"bare_per_second", median(bare_rates)},
-                          {"store_per_second", median(store_rates)},
-                          {"bare_cpu_us_per_op", median(bare_cpu)},
-                          {"store_cpu_us_per_op", median(store_cpu)},
-                          {"bare_worst_us", bare_worst},
-                          {"store_worst_us", store_worst}};
-    std::fprintf(stderr, "%-16s ratio %.2f  store %.0f/s  bare %.0f/s  cpu %.1f us/op  worst %.0f us\n", one.name,
-                 median(ratios), median(store_rates), median(bare_rates), median(store_cpu), store_worst);
+    json& row = results_["cases"][one.name];
+    row["bare"] = bare.to_json();
+    row["in_process"] = ours.to_json();
+    if (one.nbd) row["nbd"] = nbd.to_json();
+    std::fprintf(stderr, "%s: %-19s bare %8.0f/s  in process %8.0f/s = %.2f (%.1f us cpu, bare %.1f)  nbd %s\n",
+                 args_.storage.c_str(), one.name, median(bare.rate), median(ours.rate), median(ours.ratio),
+                 median(ours.cpu), median(bare.cpu),
+                 one.nbd ? fmt::format("{:.2f} ({:.1f} us)", median(nbd.ratio), median(nbd.cpu)).c_str() : "-");
     co_return Status();
   }
 
-  // A hundred snapshots under a random write load.
+  LoadJob random_writes(uint32_t depth, uint64_t seed) {
+    LoadJob out;
+    out.device = &rig_.device();
+    out.span_bytes = args_.rig.span_bytes;
+    out.depth = depth;
+    out.write = true;
+    out.seed = seed;
+    return out;
+  }
+
+  // The whole span has been written at random in 4 KiB pieces; then snapshots under a random write load.
   Task<Status> run_snapshots() {
-    Job before = job(4096, true, false);
-    const Sample base = co_await run_store(before, 8, args_.seconds);
+    LoadJob scatter = random_writes(32, 7);
+    scatter.operations_max = args_.rig.span_bytes / 4096;
+    (void)co_await run_load(scatter);
+    Status drained = co_await rig_.pool().wait_drained();
+    HF_CO_TRY(drained);
+    LoadJob before_job = random_writes(8, 99);
+    before_job.seconds = 1.5 * args_.seconds;
+    const Sample before = co_await run_load(before_job);
     std::vector<double> took_ms;
-    double stall_us = 0, after_rate = 0;
-    constexpr int kSnapshots = 100;
-    for (int i = 0; i < kSnapshots; ++i) {
-      Job load = job(4096, true, false);
-      load.prng = Prng(static_cast<uint64_t>(i) + 100);
-      load.end = Steady::now() + std::chrono::milliseconds(200);
-      const Steady::time_point start = Steady::now();
+    Sample under, after_first;
+    for (int i = 0; i < args_.snapshots; ++i) {
+      LoadJob load = random_writes(8, static_cast<uint64_t>(i) + 100);
+      load.seconds = i == 0 ? before_job.seconds : 0.15;
       Gate gate;
-      for (int w = 0; w < 8; ++w) spawn(gate, worker(load));
-      WriteHeader header;
-      header.epoch = replica_->promised_epoch();
-      header.sequence = ++sequence_;
-      const Steady::time_point cut = Steady::now();
-      Result<SnapshotInfo> made = co_await replica_->snapshot(header, new_id<SnapshotId>(world_.random));
-      HF_CO_TRY(made);
-      took_ms.push_back(since(cut) * 1e3);
+      Sample sample;
+      double ms = 0;
+      Status cut;
+      spawn(gate, run_into(load, &sample));
+      spawn(gate, cut_one(&ms, &cut));
       co_await gate.close();
-      stall_us = std::max(stall_us, load.worst_us);
-      if (i == 0) after_rate = static_cast<double>(load.operations) / since(start);
+      HF_CO_TRY(cut);
+      took_ms.push_back(ms);
+      under.worst_us = std::max(under.worst_us, sample.worst_us);
+      if (i == 0) after_first = sample;
     }
-    results_["snapshots"] = {{"count", kSnapshots},
+    results_["snapshots"] = {{"count", args_.snapshots},
+                             {"written_bytes_before", args_.rig.span_bytes},
+                             {"volume_bytes", args_.rig.volume_bytes},
                              {"first_ms", took_ms.front()},
                              {"last_ms", took_ms.back()},
                              {"median_ms", median(took_ms)},
                              {"worst_ms", *std::ranges::max_element(took_ms)},
-                             {"longest_write_stall_ms", stall_us / 1e3},
-                             {"write_rate_before", base.rate()},
-                             {"write_rate_after_first", after_rate},
-                             {"ratio_after", after_rate / base.rate()}};
+                             {"longest_write_stall_ms", under.worst_us / 1e3},
+                             {"longest_write_before_ms", before.worst_us / 1e3},
+                             {"write_rate_before", before.rate()},
+                             {"write_rate_after_first", after_first.rate()},
+                             {"ratio_after", after_first.rate() / before.rate()}};
+    std::fprintf(stderr,
+                 "%s: snapshots first %.1f ms, last %.1f, median %.1f, worst %.1f; stall %.1f ms (without %.1f); "
+                 "writes after/before %.2f\n",
+                 args_.storage.c_str(), took_ms.front(), took_ms.back(), median(took_ms),
+                 *std::ranges::max_element(took_ms), under.worst_us / 1e3, before.worst_us / 1e3,
+                 after_first.rate() / before.rate());
     co_return Status();
   }
 
-  Task<Status> tear_down() {
-    replica_.reset();
-    Status stopped = co_await pool_->stop();
-    HF_CO_TRY(stopped);
-    pool_.reset();
-    co_return co_await files_.close(pool_id_);
+  Task<void> run_into(LoadJob load, Sample* out) { *out = co_await run_load(load); }
+
+  // A moment into the load.
+  Task<void> cut_one(double* ms, Status* out) {
+    *out = co_await real_.world().clock.sleep_for(20ms, CancelToken());
+    if (!out->ok()) co_return;
+    const Steady::time_point cut = Steady::now();
+    Result<SnapshotInfo> made =
+        co_await rig_.device().coordinator().snapshot(new_id<SnapshotId>(real_.world().random));
+    *ms = std::chrono::duration<double, std::milli>(Steady::now() - cut).count();
+    if (!made.ok()) *out = made.error();
   }
 
-  World world_;
+  UringWorld& real_;
   Args args_;
-  mount::PoolHost files_;
-  PoolId pool_id_;
-  std::unique_ptr<Pool> pool_;
-  std::shared_ptr<Replica> replica_;
-  uint64_t sequence_ = 0;
+  Rig rig_;
   json results_ = json::object();
 };
 
@@ -275,17 +229,26 @@ Task<void> run_all(Bench& bench, Status* result) { *result = co_await bench.run(
 
 int main_with(int argc, char** argv) {
   Args args;
-  CLI::App app("The store against the bare file it lies on.", "store_bench");
-  app.add_option("--dir", args.dir, "a directory on a disk, made if absent")->required();
+  CLI::App app("The store against the bare device that it lies on.", "store_bench");
+  app.add_option("--dir", args.rig.dir, "an empty directory on a disk, made if absent")->required();
+  app.add_option("--storage", args.storage, "device or directory")
+      ->check(CLI::IsMember({"device", "directory"}));
+  app.add_option("--only", args.only, "cases whose name contains this; snapshots is one");
   app.add_option("--seconds", args.seconds, "of each measured run");
-  app.add_option("--rounds", args.rounds, "alternating rounds");
+  app.add_option("--rounds", args.rounds, "alternating rounds")->check(CLI::Range(1, 100));
+  app.add_option("--snapshots", args.snapshots, "how many; 0: none")->check(CLI::Range(0, 1000));
+  app.add_option("--pool-gib", args.pool_gib, "size of the pool")->check(CLI::Range(2, 1024));
+  app.add_option("--span-mib", args.span_mib, "bytes that are filled and used")->check(CLI::Range(64, 65536));
   CLI11_PARSE(app, argc, argv);
+  args.rig.on_device = args.storage == "device";
+  args.rig.pool_bytes = args.pool_gib * kGiB;
+  args.rig.span_bytes = args.span_mib * kMiB;
   set_log_level(LogLevel::kWarn);
   Result<std::unique_ptr<UringWorld>> real = UringWorld::create(UringWorldOptions());
   HF_ASSERT(real.ok(), "{}", real.error().to_string());
   Status result;
   {
-    Bench bench((*real)->world(), args);
+    Bench bench(**real, args);
     (*real)->loop().run_until(run_all(bench, &result));
   }
   if (result.ok()) return 0;

@@ -1,0 +1,64 @@
+// What store_bench measures on: a pool with one filled volume, and the bare floor beside it.
+//
+//   device:    one preallocated, written file of the host ─ loop ─ [ pool's XFS … | bare span ]
+//   directory: <dir>/pool/{pool.img, journal} as `holdfast pool add` makes it, and a written file beside it
+//
+// So in `device` both sides pass the same loop device and differ by our code and XFS alone; in `directory`
+// the bare side is the host's file, and loop and XFS count as ours.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "bare.h"
+#include "block/nbd/nbd_server.h"
+#include "mount/pool_host.h"
+#include "store/pool.h"
+#include "uring/uring_world.h"
+#include "volume/volume_device.h"
+
+namespace hf::bench {
+
+struct RigOptions {
+  RigOptions() = default;
+  std::string dir;
+  bool on_device = true;
+  uint64_t pool_bytes = 8 * kGiB;
+  uint64_t span_bytes = kGiB;    // of the volume that is filled and used, and of the bare side
+  uint64_t volume_bytes = 10 * kGiB;
+};
+
+class Rig {
+ public:
+  Rig(UringWorld& real, RigOptions options)
+      : real_(real), options_(std::move(options)), files_(real.world(), options_.dir + "/run"),
+        server_(real.world(), nbd::NbdServerOptions()) {}
+
+  Task<Status> set_up();
+  Task<Status> tear_down();
+
+  // The floor's place: path, start and span.
+  BareJob bare() const;
+  VolumeDevice& device() { return *device_; }
+  Pool& pool() { return *pool_; }
+  std::string nbd_socket() const { return options_.dir + "/nbd.sock"; }
+
+ private:
+  std::string tag() const { return "holdfast-bench-" + pool_id_.to_string().substr(0, 8); }
+  Task<Status> make_storage();
+  Task<Status> make_volume();
+
+  UringWorld& real_;
+  RigOptions options_;
+  mount::PoolHost files_;
+  nbd::NbdServer server_;
+  PoolId pool_id_;
+  mount::PoolStorage storage_;
+  int loop_number_ = -1;
+  std::string bare_path_;
+  uint64_t bare_start_ = 0;
+  std::unique_ptr<Pool> pool_;
+  std::shared_ptr<VolumeDevice> device_;
+};
+
+}  // namespace hf::bench
