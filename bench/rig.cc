@@ -103,6 +103,7 @@ Task<Status> Rig::tear_down() {
   if (stopped.ok()) stopped = closed;
   if (loop_number_ >= 0) {
     Status detached = loopdev::detach(loop_number_, tag());
+    if (!detached.ok()) detached = loopdev::detach_later(loop_number_, tag());
     if (stopped.ok()) stopped = detached;
   }
   co_return stopped;

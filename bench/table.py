@@ -1,0 +1,148 @@
+"""The table of docs/performance.md from results.json. What is not in the results is "not measured"."""
+
+NOT_MEASURED = "not measured"
+CASES = (
+    ("write_4k_qd1", "4 KiB durable random write, depth 1 (bare: one 8 KiB journal record)", ">= 0.90 in process", 0.90),
+    ("write_4k_qd32", "4 KiB durable random write, depth 32", "> 1.00", 1.00),
+    ("read_4k_qd1", "4 KiB random read, depth 1", ">= 0.90", 0.90),
+    ("read_4k_qd32", "4 KiB random read, depth 32", ">= 0.90", 0.90),
+    ("write_128k_seq_qd8", "128 KiB sequential durable write, depth 8", ">= 0.90", 0.90),
+    ("read_128k_seq_qd8", "128 KiB sequential read, depth 8", ">= 0.90", 0.90),
+)
+
+
+def get(results, *path):
+    for key in path:
+        if not isinstance(results, dict) or key not in results:
+            return None
+        results = results[key]
+    return results
+
+
+def show(value, pattern="{}"):
+    return NOT_MEASURED if value is None else pattern.format(value)
+
+
+def verdict(value, good):
+    return NOT_MEASURED if value is None else ("yes" if good(value) else "**no**")
+
+
+def row(*cells):
+    return "| " + " | ".join(str(cell) for cell in cells) + " |"
+
+
+def ratio(side):
+    if side is None:
+        return NOT_MEASURED
+    return f"{side['ratio']:.2f} ({side['ratio_low']:.2f}-{side['ratio_high']:.2f})"
+
+
+def head(results):
+    facts = results["facts"]
+    disk = facts["disk"]
+    lines = [
+        f"Measured {facts['when']} at commit `{facts['commit']}`{'' if facts['tree_is_clean'] else ' with changes'}, "
+        f"in {results.get('took_seconds', '?')} s{', quick rounds' if results['quick'] else ''}.",
+        "",
+        row("machine", ""), row("---", "---"),
+        row("CPU", f"{facts['cpu']}, {facts['cpus']} processors ({facts['virtual_machine']})"),
+        row("memory", f"{facts['memory_bytes'] / 2**30:.0f} GiB"),
+        row("kernel", facts["kernel"]),
+        row("disk", f"{disk['device']} {disk['model']} {disk['size_bytes'] / 2**30:.0f} GiB, {disk['write_cache']}, "
+                    f"scheduler {disk['scheduler']}"),
+        row("file system", f"{disk['file_system']} ({disk['mount_options']})"),
+        row("load when it began, when it ended", f"{facts['load_at_start']:.2f}, {show(facts.get('load_at_end'), '{:.2f}')}"),
+        "",
+    ]
+    for part in ("device", "directory", "node"):
+        error = get(results, part, "error")
+        if error:
+            lines += [f"**{part}: {error}.**", ""]
+    return lines
+
+
+def io_tables(results):
+    lines = ["### Device pool against the bare loop device that it lies on", "",
+             "Operations per second; ratios are the median of the rounds (lowest-highest).", "",
+             row("operation", "bare /s", "in process /s", "ratio", "aim", "met", "NBD socket /s", "ratio",
+                 "us CPU per operation: bare, in process, NBD"),
+             row(*["---"] * 9)]
+    for name, text, aim, limit in CASES:
+        case = get(results, "device", "cases", name) or {}
+        bare, ours, nbd = case.get("bare"), case.get("in_process"), case.get("nbd")
+        cpu = ", ".join(show(get(side or {}, "cpu_us_per_op"), "{:.1f}") if side else "-" for side in (bare, ours, nbd))
+        through = (show(get(nbd, "per_second"), "{:.0f}"), ratio(nbd)) if nbd else ("-", "-")
+        lines.append(row(text, show(get(case, "bare", "per_second"), "{:.0f}"),
+                         show(get(case, "in_process", "per_second"), "{:.0f}"), ratio(ours), aim,
+                         verdict(get(case, "in_process", "ratio"), lambda v, limit=limit: v >= limit), *through,
+                         cpu if case else NOT_MEASURED))
+    lines += ["", "### Directory pool against a bare file of the same directory", "",
+              "Loop device and XFS count as ours here; the journal lies beside them, on the host's file system.", "",
+              row("operation", "bare /s", "in process /s", "ratio", "NBD socket: ratio", "us CPU per operation: bare, in process"),
+              row(*["---"] * 6)]
+    for name, text, _, _ in CASES:
+        case = get(results, "directory", "cases", name) or {}
+        cpu = ", ".join(show(get(case, side, "cpu_us_per_op"), "{:.1f}") for side in ("bare", "in_process"))
+        lines.append(row(text, show(get(case, "bare", "per_second"), "{:.0f}"),
+                         show(get(case, "in_process", "per_second"), "{:.0f}"), ratio(case.get("in_process")),
+                         ratio(case["nbd"]) if "nbd" in case else "-", cpu if case else NOT_MEASURED))
+    return lines + [""]
+
+
+def snapshot_table(results):
+    def at(storage, key):
+        return get(results, storage, "snapshots", key)
+
+    rows = (
+        ("snapshot, median ms", "median_ms", "< 50", lambda v: v < 50),
+        ("snapshot, worst ms", "worst_ms", "< 50", lambda v: v < 50),
+        ("first ms", "first_ms", "", None),
+        ("last ms", "last_ms", "like the first", None),
+        ("longest write while snapshots are cut, ms", "longest_write_stall_ms", "< 20", lambda v: v < 20),
+        ("longest write of the same load without, ms", "longest_write_before_ms", "", None),
+        ("random-write speed after the first snapshot / before", "ratio_after", ">= 0.50", lambda v: v >= 0.5),
+    )
+    count = at("device", "count")
+    written = at("device", "written_bytes_before")
+    lines = [f"### {show(count)} snapshots of a 10 GiB volume under eight random writers", "",
+             f"Written before at random in 4 KiB pieces: {show(written and written // 2**20)} MiB. The other load of the "
+             "machine's disk shows in both lines of the longest write.", "",
+             row("", "device pool", "aim", "met", "directory pool"), row(*["---"] * 5)]
+    for text, key, aim, good in rows:
+        value = at("device", key)
+        lines.append(row(text, show(value, "{:.2f}"), aim, verdict(value, good) if good else "",
+                         show(at("directory", key), "{:.2f}")))
+    return lines + [""]
+
+
+def node_table(results):
+    def at(*path):
+        return get(results, "node", *path)
+
+    mib = 2**20
+    rss, added = at("idle", "rss_bytes"), at("volumes", "added_rss_bytes")
+    count = show(at("volumes", "count"))
+    rows = (
+        ("inline create to mounted ext4 of 10 GiB, as the engine asks for it, ms",
+         show(at("create_to_mounted", "ours_ms", "median"), "{:.0f}"), "< 300",
+         verdict(at("create_to_mounted", "ours_ms", "median"), lambda v: v < 300)),
+        ("the slowest of them, ms", show(at("create_to_mounted", "ours_ms", "high"), "{:.0f}"), "", ""),
+        ("bare mkfs.ext4 and mount beside it, ms",
+         show(at("create_to_mounted", "bare_mkfs_mount_ms", "median"), "{:.0f}"), "", ""),
+        ("idle daemon, % of a core", show(at("idle", "cpu_percent"), "{:.2f}"), "< 1",
+         verdict(at("idle", "cpu_percent"), lambda v: v < 1)),
+        ("idle daemon, MiB resident", show(rss and rss / mib, "{:.1f}"), "< 64", verdict(rss, lambda v: v < 64 * mib)),
+        (f"{count} idle volumes, MiB more", show(None if added is None else added / mib, "{:.1f}"), "< 16",
+         verdict(added, lambda v: v < 16 * mib)),
+        (f"daemon with {count} idle volumes, % of a core", show(at("volumes", "idle_cpu_percent"), "{:.2f}"), "< 1",
+         verdict(at("volumes", "idle_cpu_percent"), lambda v: v < 1)),
+        (f"creating {count} volumes, one after the other, per second", show(at("volumes", "create_per_second"), "{:.0f}"), "", ""),
+        (f"`docker volume ls` of {count} (plugin List), ms", show(at("volumes", "docker_list_ms"), "{:.0f}"), "", ""),
+        ("`docker volume inspect` among them (plugin Get), ms", show(at("volumes", "docker_get_ms"), "{:.1f}"), "", ""),
+        ("`holdfast --json volume list`, ms", show(at("volumes", "cli_list_ms"), "{:.0f}"), "", ""),
+    )
+    return ["### The daemon", "", row("", "measured", "aim", "met"), row(*["---"] * 4)] + [row(*one) for one in rows]
+
+
+def render(results):
+    return "\n".join(head(results) + io_tables(results) + snapshot_table(results) + node_table(results)) + "\n"
