@@ -17,7 +17,7 @@ namespace hf::nbd {
 class BufferPool {
  public:
   // Kept for reuse by all connections of the pool together.
-  static constexpr uint64_t kKeptBytesMax = 16 * kMiB;
+  static constexpr uint64_t kKeptBytesMax = 8 * kMiB;
 
   // What a request of `bytes` takes: the next power of two, from one block on.
   static uint64_t class_bytes(uint64_t bytes) {

@@ -126,11 +126,11 @@ Task<void> stop_with_work(Place& place) {
   co_await place.pause(1s);
   EXPECT_EQ(gate.inside(), 1u) << "a write is in progress";
   place.memory->release();
-  Status got = co_await (*client)->receive(2);
+  Status got = co_await (*client)->receive(1);
   EXPECT_TRUE(got.ok());
   std::map<uint64_t, TestReply> replies = (*client)->parser().take_done();
+  EXPECT_EQ(replies.size(), 1u) << "what came later is not begun, for the client to send again";
   EXPECT_EQ(replies[1].nbd_errno, 0u) << "what was in progress is carried out and answered";
-  EXPECT_EQ(replies[2].nbd_errno, 108u) << "what came later is refused";
   co_await gate.close();
   bool ended = co_await (*client)->sees_the_end();
   EXPECT_TRUE(ended);

@@ -8,7 +8,7 @@
 namespace hf::nbd {
 namespace {
 
-constexpr uint32_t kErrnoIo = 5, kErrnoInvalid = 22, kErrnoNotSupported = 95, kErrnoShutdown = 108;
+constexpr uint32_t kErrnoIo = 5, kErrnoInvalid = 22, kErrnoNotSupported = 95;
 
 struct Aligned {
   explicit Aligned(std::shared_ptr<BlockDevice> device)
@@ -60,7 +60,7 @@ Transmission::Transmission(Stream& stream, std::shared_ptr<BlockDevice> device, 
       device_(std::move(device)),
       buffers_(buffers),
       options_(options),
-      input_(kInputBytes) {}
+      input_(std::min(kInputBytesMin, options.input_bytes_max)) {}
 
 Transmission::~Transmission() {
   HF_ASSERT(working_ == 0 && replies_.empty() && batch_.empty(), "transmission to {} still runs",
@@ -109,6 +109,7 @@ Task<Status> Transmission::read_requests() {
   while (true) {
     Status filled = co_await fill(kRequestBytes);
     HF_CO_TRY(filled);
+    if (draining_) co_return co_await discard_input();
     const Result<Request> request = decode_request(input_.span().subspan(in_begin_, kRequestBytes));
     if (!request.ok()) co_return request.error().with_context(stream_.peer());
     take_input(kRequestBytes);
@@ -118,10 +119,19 @@ Task<Status> Transmission::read_requests() {
   }
 }
 
+// While draining, until the stream is closed: bytes left unread at the close would make TCP reset the
+// connection, and the client lose the last answers.
+Task<Status> Transmission::discard_input() {
+  while (true) {
+    Result<size_t> n = co_await stream_.read_some(input_.span());
+    HF_CO_TRY(n);
+    if (*n == 0) co_return make_error(ErrorCode::kClosed, "{} went away", stream_.peer());
+  }
+}
+
 Task<Status> Transmission::accept(Request request) {
   ++counts_.requests;
-  Refusal refusal = judge(request, rules());
-  if (draining_) refusal = Refusal{kErrnoShutdown, "the server is stopping"};
+  const Refusal refusal = judge(request, rules());
   if (refusal.nbd_errno != 0) {
     Status skipped = co_await skip(request.payload());
     HF_CO_TRY(skipped);
@@ -137,6 +147,7 @@ Task<Status> Transmission::accept(Request request) {
   Slot& slot = *idle_slots_.back();
   idle_slots_.pop_back();
   slot.request = request;
+  last_payload_ = request.payload();
   if (refusal.nbd_errno != 0) {
     answer_error(slot, refusal.nbd_errno, refusal.why);
     co_return Status();
@@ -149,6 +160,10 @@ Task<Status> Transmission::accept(Request request) {
       co_await budget_.acquire(budget);
     }
     slot.budget = budget;
+    if (options_.memory != nullptr && !options_.memory->try_acquire(budget)) {
+      HF_PROBE("nbd.memory_full");
+      co_await options_.memory->acquire(budget);
+    }
     slot.buffer = buffers_.take(request.length);
   }
   if (request.payload() > 0) {
@@ -159,8 +174,8 @@ Task<Status> Transmission::accept(Request request) {
     }
   }
   if (draining_) {
-    HF_PROBE("nbd.refused_at_drain");
-    answer_error(slot, kErrnoShutdown, "the server is stopping");
+    HF_PROBE("nbd.dropped_at_drain");
+    release(slot);
     co_return Status();
   }
   start(slot);
@@ -169,19 +184,34 @@ Task<Status> Transmission::accept(Request request) {
 
 Task<Status> Transmission::fill(size_t bytes) {
   if (input_size() >= bytes) co_return Status();
+  grow_input();
   std::memmove(input_.data(), input_.data() + in_begin_, input_size());
   in_end_ -= in_begin_;
   in_begin_ = 0;
   while (input_size() < bytes) {
-    Result<size_t> n = co_await stream_.read_some(input_.span().subspan(in_end_));
+    const MutableByteSpan room = input_.span().subspan(in_end_);
+    receiving_ = receiving_ || input_size() > 0;
+    Result<size_t> n = co_await stream_.read_some(room);
     HF_CO_TRY(n);
+    ++progress_;
+    input_filled_ = *n == room.size();
     if (*n == 0) {
       co_return make_error(ErrorCode::kClosed, "{} went away {}", stream_.peer(),
                            input_size() == 0 ? "without a goodbye" : "in the middle of a request");
     }
     in_end_ += *n;
   }
+  receiving_ = false;
   co_return Status();
+}
+
+// When nothing is in it that a segment or a span points to: only the reader uses it.
+void Transmission::grow_input() {
+  if (!std::exchange(input_filled_, false) || input_.size() >= options_.input_bytes_max) return;
+  if (last_payload_ > kSmallPayload) return;
+  AlignedBuffer larger(std::min(2 * input_.size(), options_.input_bytes_max));
+  std::memcpy(larger.data() + in_begin_, input_.data() + in_begin_, input_size());
+  input_ = std::move(larger);
 }
 
 Task<Status> Transmission::receive(MutableByteSpan out) {
@@ -191,19 +221,23 @@ Task<Status> Transmission::receive(MutableByteSpan out) {
   out = out.subspan(here);
   while (!out.empty()) {
     HF_PROBE("nbd.payload_received_in_place");
+    receiving_ = true;
     Result<size_t> n = co_await stream_.read_some(out);
     HF_CO_TRY(n);
+    ++progress_;
     if (*n == 0) {
       co_return make_error(ErrorCode::kClosed, "{} went away in the middle of a write",
                            stream_.peer());
     }
     out = out.subspan(*n);
   }
+  receiving_ = false;
   co_return Status();
 }
 
 Task<Status> Transmission::skip(uint64_t bytes) {
   while (bytes > 0) {
+    receiving_ = true;  // until fill() has some of it
     Status some = co_await fill(1);
     HF_CO_TRY(some);
     const uint64_t here = std::min<uint64_t>(bytes, input_size());
@@ -454,6 +488,7 @@ Task<void> Transmission::write_replies() {
         stream_.close();  // the reader ends, too
       }
     }
+    ++progress_;
     for (Slot* slot : batch_) release(*slot);
     batch_.clear();
   }
@@ -464,8 +499,10 @@ Task<void> Transmission::write_replies() {
 void Transmission::gather() {
   out_.clear();
   size_t count = 0;
-  while (count < replies_.size() && out_.size() < kBatchSegmentsMax) {
+  uint64_t bytes = 0;
+  while (count < replies_.size() && out_.size() < kBatchSegmentsMax && bytes < kBatchBytesMax) {
     Slot& slot = *replies_[count++];
+    bytes += slot.buffer.size();
     out_.insert(out_.end(), slot.segments.begin(), slot.segments.end());
     batch_.push_back(&slot);
   }
@@ -476,7 +513,9 @@ void Transmission::release(Slot& slot) {
   slot.heads.clear();
   slot.segments.clear();
   buffers_.give_back(std::move(slot.buffer));
-  if (slot.budget > 0) budget_.release(std::exchange(slot.budget, 0));
+  const uint64_t budget = std::exchange(slot.budget, 0);
+  if (budget > 0) budget_.release(budget);
+  if (budget > 0 && options_.memory != nullptr) options_.memory->release(budget);
   if (std::exchange(slot.working, false)) {
     --working_;
     worked_.notify_all();

@@ -10,8 +10,9 @@
 // flush covers everything that was answered on any connection to the device, so several connections
 // may share it.
 //
-// Small payloads come through the input buffer (one copy of at most kInputBytes, for one receive
-// instead of two a request); the rest of a large one is received in place.
+// Small payloads come through the input buffer: one copy, for one receive of many requests instead of
+// two receives a request. The rest of a large one is received in place. The buffer begins small and
+// grows while receives of small requests fill it, so that an idle connection costs little.
 #pragma once
 
 #include <cstdint>
@@ -32,6 +33,11 @@ struct TransmissionOptions {
   bool read_only = false;
   bool structured = false;
   bool allocation = false;
+  // Of the buffer that requests and small payloads come through.
+  size_t input_bytes_max = 128 * kKiB;
+  // Bytes of request data, shared with other connections; outlives the transmission. Null: only the
+  // connection's own bound.
+  Semaphore* memory = nullptr;
 };
 
 struct TransmissionCounts {
@@ -49,11 +55,13 @@ class Transmission {
  public:
   static constexpr uint64_t kRequestsMax = 128;           // in progress, of one connection
   static constexpr uint64_t kBufferBytesMax = 64 * kMiB;  // of their data
-  static constexpr size_t kInputBytes = 32 * kKiB;
+  static constexpr size_t kInputBytesMin = 16 * kKiB;    // unless input_bytes_max is less
+  static constexpr uint32_t kSmallPayload = 16 * kKiB;   // longer ones do not make it grow
   static constexpr size_t kStatusExtentsMax = 1024;      // in one answer
   static constexpr size_t kReadPiecesMax = 64;           // chunks of one read
   static constexpr uint32_t kSparseReadMin = 64 * kKiB;  // shorter reads do not ask for holes
   static constexpr size_t kBatchSegmentsMax = 64;        // sent at once
+  static constexpr uint64_t kBatchBytesMax = 1 * kMiB;   // sent at once, if more than one answer
 
   // The stream and the pool outlive this. `device` takes any range (byte_granular), or the client
   // is known to ask for whole blocks only.
@@ -68,14 +76,19 @@ class Transmission {
   // Ok: the client said goodbye. kCancelled: drain() was called. kClosed: the connection went away
   // without a goodbye. kProtocol: what came was not NBD. Once only.
   Task<Status> run();
-  // Answers what is being worked on, refuses what comes meanwhile (NBD_ESHUTDOWN), closes the
-  // stream. Returns when that is done; run() then ends. To stop waiting for a client that takes no
-  // answers, close the stream; operations of the device are awaited in any case. May come before
-  // run.
+  // Answers what is being worked on, takes no further request, closes the stream. Returns when that
+  // is done; run() then ends. What the client sent meanwhile has not been begun: one that connects
+  // again sends it again, and sees a pause instead of an error. To stop waiting for a client that
+  // takes no answers, close the stream; operations of the device are awaited in any case. May come
+  // before run.
   Task<void> drain();
 
   const TransmissionCounts& counts() const { return counts_; }
   uint64_t in_progress() const { return working_; }
+  // In the middle of a request or an answer, whose rest is up to the client; while progress() stays
+  // the same, it does nothing for it.
+  bool waits_for_client() const { return receiving_ || !batch_.empty(); }
+  uint64_t progress() const { return progress_; }
 
  private:
   // One request from its acceptance until its answer is sent. Reused, with what it has allocated.
@@ -92,11 +105,13 @@ class Transmission {
   Rules rules() const;
   Task<Status> read_requests();
   Task<Status> accept(Request request);
+  Task<Status> discard_input();
   Task<Status> fill(size_t bytes);
   Task<Status> receive(MutableByteSpan out);
   Task<Status> skip(uint64_t bytes);
   void take_input(size_t bytes) { in_begin_ += bytes; }
   size_t input_size() const { return in_end_ - in_begin_; }
+  void grow_input();
   void start(Slot& slot);
 
   Task<void> serve_read(Slot& slot);
@@ -125,6 +140,10 @@ class Transmission {
   AlignedBuffer input_;
   size_t in_begin_ = 0;
   size_t in_end_ = 0;
+  bool input_filled_ = false;  // by the last receive
+  uint32_t last_payload_ = 0;  // of the last write
+  bool receiving_ = false;     // the rest of a request
+  uint64_t progress_ = 0;      // receives and sends that ended
 
   Semaphore free_slots_{kRequestsMax};
   Semaphore budget_{kBufferBytesMax};

@@ -24,6 +24,7 @@ constexpr uint64_t kServerFlags = NBD_FLAG_HAS_FLAGS | NBD_FLAG_SEND_FLUSH | NBD
                                   NBD_FLAG_SEND_TRIM | (1u << 6) /* WRITE_ZEROES */;
 constexpr Duration kRetryMin = 20ms;
 constexpr Duration kRetryMax = 2s;
+constexpr size_t kInputBytesMax = 8 * kKiB;  // small: a thousand idle volumes
 
 struct Pair {
   OwnedFd ours;
@@ -120,7 +121,7 @@ Task<Status> NbdDriver::connect(VolumeId volume, Export& e, bool fresh) {
   const int kernels = pair->kernels.get();
   if (fresh) {
     ConnectRequest request;
-    request.size_bytes = e.filter.size();
+    request.size_bytes = e.device->size();
     request.timeout_s = kRequestTimeoutS;
     request.dead_timeout_s = kDeadTimeoutS;
     request.server_flags = kServerFlags;
@@ -157,13 +158,21 @@ Task<Status> NbdDriver::connect(VolumeId volume, Export& e, bool fresh) {
 Task<void> NbdDriver::serve_device(VolumeId volume, Export& e, std::unique_ptr<Stream> stream) {
   uint64_t requests = 0;
   {
-    Transmission connection(std::move(stream), e.path(), e.filter, budget_);
-    e.connection = &connection;
-    const Transmission::End end = co_await connection.serve();
+    nbd::TransmissionOptions options;
+    options.input_bytes_max = kInputBytesMax;
+    options.memory = &memory_;
+    nbd::Transmission connection(*stream, e.device, buffers_, options);
+    e.connection = stream.get();
+    Status ended = co_await connection.run();
     e.connection = nullptr;
-    requests = connection.requests();
-    if (end == Transmission::End::kDisconnected) e.wanted = false;
+    requests = connection.counts().requests;
+    if (ended.ok()) e.wanted = false;  // the kernel said goodbye: it was detached
+    if (ended.code() == ErrorCode::kProtocol) {
+      HF_LOG(kError, "block", "nbd_connection_broken device={} error=\"{}\"", e.path(),
+             ended.error().to_string());
+    }
   }
+  stream.reset();
   e.serving = false;
   if (e.wanted && requests > 0) {
     HF_LOG(kWarn, "block", "nbd_connection_lost volume={} device={}: connecting again",
@@ -186,6 +195,7 @@ Task<void> NbdDriver::serve_device(VolumeId volume, Export& e, std::unique_ptr<S
 Task<void> NbdDriver::stop_serving(Export& e) {
   e.wanted = false;
   e.cancel.cancel();
+  // What runs is awaited and answered into nothing: the kernel sends it again on the next connection.
   if (e.connection != nullptr) e.connection->close();
   co_await e.gate.close();
 }
@@ -277,7 +287,7 @@ Task<Status> NbdDriver::resized(VolumeId volume) {
                          volume.to_string());
   }
   std::function<Status()> work = [index = found->second->index, backend = backend_of(volume),
-                                  size = found->second->filter.size()] {
+                                  size = found->second->device->size()] {
     return NbdControl::resize(index, backend, size);
   };
   co_return co_await in_pool<Status>(std::move(work));

@@ -1,7 +1,10 @@
 // NbdDriver: a volume as /dev/nbdN of the kernel's nbd driver, attached by netlink, served over a
 // socketpair by this process. For kernels with nbd and without ublk (Debian 12's own).
 //
-//   BlockDevice ◀─ Transmission ◀─ socketpair ◀─ /dev/nbdN ◀─ ext4 …
+//   BlockDevice ◀─ nbd::Transmission ◀─ socketpair ◀─ /dev/nbdN ◀─ ext4 …
+//
+// The kernel does not negotiate when it is attached by netlink: the transmission begins at once, with
+// simple replies.
 //
 // Nothing but the kernel keeps the device: when the daemon dies its end of the pair closes, the
 // kernel holds I/O for kDeadTimeoutS, and the next daemon connects a new pair (RECONFIGURE).
@@ -20,16 +23,16 @@
 #include "block/driver.h"
 #include "block/kernel_io.h"
 #include "block/nbd/kernel/netlink.h"
-#include "block/nbd/kernel/transmission.h"
+#include "block/nbd/nbd_transmission.h"
 #include "runtime/clock.h"
 #include "runtime/process.h"
 #include "runtime/world.h"
-#include "volume/filters/align_filter.h"
 
 namespace hf::nbdk {
 
 inline constexpr uint64_t kRequestTimeoutS = 4;
 inline constexpr uint64_t kDeadTimeoutS = 3600;
+inline constexpr uint64_t kInFlightBytes = 64 * kMiB;  // request data of all devices together
 
 class NbdDriver final : public block::Driver {
  public:
@@ -49,13 +52,12 @@ class NbdDriver final : public block::Driver {
 
  private:
   struct Export {
-    Export(std::shared_ptr<BlockDevice> d) : device(std::move(d)), filter(*device) {}
+    explicit Export(std::shared_ptr<BlockDevice> d) : device(nbd::byte_granular(std::move(d))) {}
     std::shared_ptr<BlockDevice> device;
-    AlignFilter filter;
     uint32_t index = 0;
     bool wanted = true;  // false from detach or park on: a lost connection stays lost
     bool serving = false;
-    Transmission* connection = nullptr;
+    Stream* connection = nullptr;
     CancelSource cancel;  // ends a wait between two attempts
     Gate gate;
     std::string path() const { return "/dev/nbd" + std::to_string(index); }
@@ -75,7 +77,8 @@ class NbdDriver final : public block::Driver {
   World& world_;
   block::KernelIo& io_;
   const std::string scope_;
-  Semaphore budget_{kInFlightBytes / kBlockSize};
+  nbd::BufferPool buffers_;
+  Semaphore memory_{kInFlightBytes};
   std::unordered_map<VolumeId, std::unique_ptr<Export>> exports_;
 };
 
