@@ -40,22 +40,26 @@ case "$uring" in
 esac
 
 have_module() { modprobe -qn "$1" 2>/dev/null || [ -d "/sys/module/$1" ]; }
+# have_device NODE MODULE: the node is there and may be opened, once the module is loaded. A module alone is not enough: in a
+# container it can be loaded and its node be missing, or forbidden.
+have_device() {
+  [ -e "$1" ] || modprobe -q "$2" 2>/dev/null
+  # Only a device is opened: <> would make a file.
+  [ -c "$1" ] || [ -b "$1" ] || return 1
+  [ "$(id -u)" -ne 0 ] || (: <>"$1") 2>/dev/null
+}
 exports=
-if [ -e /dev/ublk-control ] || have_module ublk_drv; then exports="$exports ublk"; fi
-if [ -e /dev/nbd0 ] || have_module nbd; then exports="$exports nbd"; fi
-if [ -e /dev/fuse ] || have_module fuse; then
-  fuse=yes
-else
-  fuse=
-fi
-if [ -e /dev/loop-control ] || have_module loop; then loop=yes; else loop=; fi
+if have_device /dev/ublk-control ublk_drv; then exports="$exports ublk"; fi
+if have_device /dev/nbd0 nbd; then exports="$exports nbd"; fi
+if have_device /dev/fuse fuse; then fuse=yes; else fuse=; fi
+if have_device /dev/loop-control loop; then loop=yes; else loop=; fi
 [ -z "$fuse" ] || [ -z "$loop" ] || exports="$exports fuse"
 if [ -n "$loop" ]; then
   ok "loop devices"
 else
-  lacks "loop devices (pools in a directory need them): modprobe loop, or give the container /dev/loop-control"
+  lacks "loop devices (pools in a directory need them): modprobe loop, or start the container with --privileged"
 fi
-if [ -n "$fuse" ]; then ok "FUSE"; elif [ -z "$exports" ]; then lacks "FUSE: modprobe fuse, or give the container /dev/fuse"; fi
+if [ -n "$fuse" ]; then ok "FUSE"; elif [ -z "$exports" ]; then lacks "FUSE: modprobe fuse, or start the container with --device /dev/fuse"; fi
 if [ -n "$exports" ]; then
   ok "block export by:$exports (the first is used)"
 else
