@@ -17,6 +17,7 @@ std::vector<std::unique_ptr<Driver>> make_default_drivers(World& world, UringLoo
   fuse::DriverOptions options;
   options.run_dir = settings.run_dir;
   options.holder_socket = settings.holder_socket;
+  options.holder_program = settings.holder_program;
   drivers.push_back(std::make_unique<fuse::FuseDriver>(world, io, std::move(options)));
   return drivers;
 }

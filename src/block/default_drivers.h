@@ -14,8 +14,9 @@ namespace hf::block {
 
 struct DriverSettings {
   DriverSettings() = default;
-  std::string run_dir;        // absolute, the same for every daemon of this node: /run/holdfast
-  std::string holder_socket;  // empty: no holder, FUSE exports end with the daemon
+  std::string run_dir;         // absolute, the same for every daemon of this node: /run/holdfast
+  std::string holder_socket;   // empty: no holder, FUSE exports end with the daemon
+  std::string holder_program;  // starts a holder that died; empty: nobody does
 };
 
 // `world`, `loop` and `io` outlive the drivers.

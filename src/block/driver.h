@@ -55,6 +55,11 @@ class Driver {
   virtual Task<Status> resized(VolumeId volume) = 0;
   // Devices of ours that this process does not serve.
   virtual Task<Result<std::vector<ExportInfo>>> orphans() = 0;
+  // Whether there is one of this volume. Asked at every attach, so it should not look at all.
+  virtual Task<Result<bool>> has_orphan(VolumeId volume);
+  // What stands against the promises now, one sentence each, for status; empty when all is well.
+  // Never blocks.
+  virtual std::vector<std::string> problems() const { return {}; }
   // Stops serving; devices stay, their I/O waits for the next daemon. Answers what is in flight
   // first.
   virtual Task<Status> park() = 0;

@@ -27,6 +27,15 @@ ExportKind export_kind_from_name(std::string_view name) {
   return ExportKind::kNone;
 }
 
+Task<Result<bool>> Driver::has_orphan(VolumeId volume) {
+  Result<std::vector<ExportInfo>> left = co_await orphans();
+  HF_CO_TRY(left);
+  for (const ExportInfo& orphan : *left) {
+    if (orphan.volume == volume) co_return true;
+  }
+  co_return false;
+}
+
 // Keeps a volume's lane alive while a call waits for it or runs in it.
 class ExportManager::LaneUse {
  public:
@@ -115,11 +124,9 @@ Task<Result<Driver*>> ExportManager::choose(VolumeId volume, ExportKind kind) {
   for (size_t i = 0; there == nullptr && i < drivers_.size(); ++i) {
     const Offer* offer = offer_of(drivers_[i]->kind());
     if (offer == nullptr || !offer->offered) continue;
-    Result<std::vector<ExportInfo>> left = co_await drivers_[i]->orphans();
+    Result<bool> left = co_await drivers_[i]->has_orphan(volume);
     HF_CO_TRY(left);
-    for (const ExportInfo& orphan : *left) {
-      if (orphan.volume == volume) there = drivers_[i].get();
-    }
+    if (*left) there = drivers_[i].get();
   }
   if (there != nullptr) {
     if (kind != ExportKind::kNone && kind != there->kind()) {
@@ -204,6 +211,14 @@ Task<Result<std::vector<ExportInfo>>> ExportManager::orphans() {
     all.insert(all.end(), some->begin(), some->end());
   }
   co_return all;
+}
+
+std::vector<std::string> ExportManager::problems() const {
+  std::vector<std::string> all;
+  for (const std::unique_ptr<Driver>& driver : drivers_) {
+    for (std::string& problem : driver->problems()) all.push_back(std::move(problem));
+  }
+  return all;
 }
 
 Task<Status> ExportManager::park() {

@@ -36,6 +36,8 @@ class ExportManager {
   Task<Status> detach(VolumeId volume);
   Task<Status> resized(VolumeId volume);
   Task<Result<std::vector<ExportInfo>>> orphans();
+  // Of all drivers: see Driver::problems().
+  std::vector<std::string> problems() const;
   // See Driver::park(): must be awaited before the end, once start() was called.
   Task<Status> park();
 

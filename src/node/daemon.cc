@@ -107,6 +107,7 @@ Task<Status> Daemon::start_control() {
   settings.holder_socket = config_.holder_socket();
   const std::string holder = config_.holder_program.empty() ? beside_this_program("holdfast-holder")
                                                             : config_.holder_program;
+  settings.holder_program = holder;
   Status held = co_await block::ensure_holder(world, holder, settings.holder_socket);
   HF_CO_TRY(held);
   exports_ = std::make_unique<block::ExportManager>(

@@ -4,9 +4,11 @@
 //   block_export_tool --run-dir D --holder S --kind fuse|nbd|ublk --file F --size BYTES [--volume
 //   ID]
 //                     [--delay-us N]                     serve until a command says otherwise
+//                     [--holder-program P]               starts a holder that died
+//                     [--fault NAME]                     HF_FAULT_POINT(NAME) is true
 // Prints "device /dev/loop3" when served. Reads commands from standard input, answers "ok" or an
 // error:
-//   grow BYTES    detach    orphans    park (and end)    quit (without parking, as a kill)
+//   grow BYTES    detach    orphans    problems    park (and end)    quit (without parking, as a kill)
 #include <unistd.h>
 
 #include <cstdio>
@@ -20,6 +22,7 @@
 #include "block/export_manager.h"
 #include "block/uring_kernel_io.h"
 #include "file_device.h"
+#include "runtime/fault_point.h"
 #include "uring/fd_watch.h"
 #include "uring/uring_world.h"
 
@@ -61,6 +64,10 @@ Task<bool> run_command(std::string line, block::ExportManager& manager, FileDevi
   } else if (line == "orphans") {
     Result<std::vector<block::ExportInfo>> left = co_await manager.orphans();
     say(left.ok() ? fmt::format("orphans {}", left->size()) : left.error().to_string());
+  } else if (line == "problems") {
+    std::string all = "problems";
+    for (const std::string& problem : manager.problems()) all += " " + problem;
+    say(all);
   } else if (line == "quit") {
     _exit(0);
   } else {
@@ -127,12 +134,19 @@ Task<void> run(UringWorld& real, int* exit_code) {
   block::DriverSettings settings;
   settings.run_dir = g_options["--run-dir"];
   settings.holder_socket = g_options["--holder"];
+  settings.holder_program = g_options["--holder-program"];
   block::ExportManager manager(
       block::make_default_drivers(real.world(), real.loop(), io, settings));
   co_await serve(real, manager, exit_code);
   Status parked = co_await manager.park();
   if (!parked.ok()) say(parked.error().to_string());
 }
+
+class OneFault final : public FaultPlan {
+ public:
+  bool fault(const char* name) override { return name == g_options["--fault"]; }
+  void probe(const char*) override {}
+};
 
 }  // namespace
 }  // namespace hf
@@ -145,6 +159,8 @@ int main(int argc, char** argv) {
     hf::say(real.error().to_string());
     return 1;
   }
+  hf::OneFault fault;
+  if (hf::g_options.contains("--fault")) hf::t_fault_plan = &fault;
   int exit_code = 1;
   (*real)->loop().run_until(hf::run(**real, &exit_code));
   return exit_code;

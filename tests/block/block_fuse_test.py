@@ -157,6 +157,44 @@ class FuseExport(unittest.TestCase):
         check_fio(load)
         host.unmount()
 
+    def wait_for_problems(self, host, expected):
+        deadline = time.monotonic() + 10
+        while (said := host.tool.ask("problems")).startswith("problems ") != expected:
+            self.assertLess(time.monotonic(), deadline, said)
+            time.sleep(0.2)
+        return said
+
+    def test_a_holder_that_is_away_is_shown(self):
+        host = self.host(size=64 * MIB)
+        host.start()
+        self.assertEqual(host.tool.ask("problems"), "problems")
+        host.holder.kill()
+        host.holder.wait()
+        said = self.wait_for_problems(host, True)
+        self.assertRegex(said, "the holder process is away .* I/O error for its 1 volumes")
+        self.assertEqual(host.read_log().count("holder_away"), 1)
+        host.start_holder()
+        self.wait_for_problems(host, False)
+        self.assertEqual(host.tool.ask("detach"), "ok")
+
+    def test_a_dead_holder_is_started_again(self):
+        """And has everything: killing the daemon afterwards is a pause."""
+        host = self.host(size=64 * MIB)
+        before = host.start(more=["--holder-program", export_host.HOLDER])
+        load = fio(host.device, 16 * MIB, seconds=10)
+        host.holder.kill()
+        host.holder.wait()
+        deadline = time.monotonic() + 10
+        while "holder_has_everything" not in host.read_log():
+            self.assertLess(time.monotonic(), deadline, host.read_log())
+            time.sleep(0.1)
+        self.assertIsNotNone(host.started_holder())
+        host.kill()
+        time.sleep(0.3)
+        self.assertEqual(host.start(), before)
+        check_fio(load)
+        self.assertEqual(host.tool.ask("detach"), "ok")
+
     def test_without_a_holder_a_kill_is_an_error_not_a_hang(self):
         host = self.host(holder=False)
         host.start()

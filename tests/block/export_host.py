@@ -87,11 +87,12 @@ class Host:
                 raise AssertionError("the holder does not start")
             time.sleep(0.01)
 
-    def start(self, expect=True, kind=None):
+    def start(self, expect=True, kind=None, more=()):
         arguments = ["--run-dir", self.folder, "--kind", kind or self.kind, "--file",
                      os.path.join(self.folder, "image"), "--size", str(self.size), "--delay-us", str(self.delay_us)]
         if self.socket:
             arguments += ["--holder", self.socket]
+        arguments += more
         self.tool = Tool(arguments, self.log)
         line = self.tool.line()
         if not line.startswith("device "):
@@ -104,6 +105,23 @@ class Host:
 
     def kill(self):
         self.tool.kill()
+
+    def started_holder(self):
+        """The holder that the tool started, not we."""
+        for entry in os.listdir("/proc"):
+            try:
+                with open(f"/proc/{entry}/cmdline", "rb") as stream:
+                    words = stream.read().split(b"\0")
+            except OSError:
+                continue
+            if words[:2] == [HOLDER.encode(), self.socket.encode()]:
+                return int(entry)
+        return None
+
+    def end_started_holder(self):
+        pid = self.started_holder() if self.socket else None
+        if pid:
+            os.kill(pid, signal.SIGTERM)
 
     def read_log(self):
         self.log.flush()
@@ -135,6 +153,7 @@ class Host:
             except subprocess.TimeoutExpired:
                 self.holder.kill()
                 self.holder.wait()
+        self.end_started_holder()
         left = [m for m in mounts() if m.startswith(self.folder)]
         left += loop_devices_of(self.folder)
         self.log.close()

@@ -97,7 +97,7 @@ def command_line(arguments, paths, folder):
     words = [EMULATOR, "-M", "q35", "-accel", "tcg,thread=multi", "-cpu", CPU, "-smp", str(arguments.cpus),
              "-m", str(arguments.mem), "-nodefaults", "-no-user-config", "-display", "none", "-monitor", "none",
              "-no-reboot", "-kernel", paths["vmlinuz"], "-initrd", paths["initrd"],
-             "-append", f"console=ttyS0 panic=-1 quiet nokaslr mitigations=off {arguments.append}".strip(),
+             "-append", f"console=ttyS0 panic=-1 quiet nokaslr mitigations=off no_timer_check {arguments.append}".strip(),
              "-serial", "stdio", "-serial", f"file:{folder}/status", "-device", "virtio-rng-pci"]
 
     def disk(serial, path, options):

@@ -171,30 +171,62 @@ Task<Status> FuseDriver::hold_all_again() {
   co_return Status();
 }
 
+Task<Status> FuseDriver::ping_holder() {
+  co_await holder_mutex_.lock();
+  MutexGuard guard(holder_mutex_);
+  std::function<Status()> ping = [client = holder_] { return client->ping(); };
+  co_return co_await in_pool<Status>(std::move(ping));
+}
+
+// Success when the holder has everything.
+Task<Status> FuseDriver::look_at_holder() {
+  Status answers = co_await ping_holder();
+  if (!answers.ok() && !options_.holder_program.empty()) {
+    std::vector<std::string> argv;
+    argv.push_back(options_.holder_program);
+    argv.push_back(options_.holder_socket);
+    Status started = co_await run_program(std::move(argv));
+    HF_CO_TRY(started);
+    answers = co_await ping_holder();
+    if (answers.ok()) {
+      HF_LOG(kWarn, "block", "holder_started socket={}: the one before is gone",
+             options_.holder_socket);
+    }
+  }
+  HF_CO_TRY(answers);
+  const uint64_t connections = holder_->connections();
+  if (connections == held_by_) co_return Status();
+  Status held = co_await hold_all_again();
+  HF_CO_TRY(held);
+  HF_LOG(kInfo, "block", "holder_has_everything exports={}", exports_.size());
+  held_by_ = connections;
+  co_return Status();
+}
+
 Task<void> FuseDriver::keep_held() {
-  bool away = false;
   for (;;) {
     Status slept = co_await world_.clock.sleep_for(kHolderLookEvery, stop_);
     if (!slept.ok()) co_return;
-    co_await holder_mutex_.lock();
-    std::function<Status()> ping = [client = holder_] { return client->ping(); };
-    Status answers = co_await in_pool<Status>(std::move(ping));
-    holder_mutex_.unlock();
-    const uint64_t connections = holder_->connections();
-    if (answers.ok() && connections != held_by_) {
-      answers = co_await hold_all_again();
-      if (answers.ok()) {
-        HF_LOG(kInfo, "block", "holder_has_everything exports={}", exports_.size());
-        held_by_ = connections;
-      }
-    }
-    if (!answers.ok() && !away) {
+    Status whole = co_await look_at_holder();
+    if (!whole.ok() && holder_trouble_.empty()) {
       HF_LOG(kError, "block",
              "holder_away error=\"{}\": a restart of the daemon would end its FUSE exports",
-             answers.error().message());
+             whole.error().message());
     }
-    away = !answers.ok();
+    holder_trouble_ = whole.ok() ? std::string() : whole.error().message();
   }
+}
+
+std::vector<std::string> FuseDriver::problems() const {
+  std::vector<std::string> found;
+  if (!holder_trouble_.empty()) {
+    found.push_back(fmt::format(
+        "the holder process is away ({}): a restart of the daemon would be an I/O error for its {} "
+        "volumes attached by fuse; {}",
+        holder_trouble_, exports_.size(),
+        options_.holder_program.empty() ? "start it again" : "the daemon tries to start it again"));
+  }
+  return found;
 }
 
 // ---- start

@@ -43,6 +43,8 @@ struct DriverOptions {
   DriverOptions() = default;
   std::string run_dir;        // absolute, on a tmpfs or not, the same for every daemon of this node
   std::string holder_socket;  // empty: exports end with the daemon
+  // Started when the holder is gone; empty: somebody else sees to it.
+  std::string holder_program;
 };
 
 class FuseDriver final : public block::Driver {
@@ -59,6 +61,8 @@ class FuseDriver final : public block::Driver {
   Task<Status> detach(VolumeId volume) override;
   Task<Status> resized(VolumeId volume) override;
   Task<Result<std::vector<block::ExportInfo>>> orphans() override;
+  // The holder is away: a kill of the daemon would now be an error for users, not a pause.
+  std::vector<std::string> problems() const override;
   Task<Status> park() override;
   size_t served() const override { return exports_.size(); }
 
@@ -81,8 +85,11 @@ class FuseDriver final : public block::Driver {
   Task<Status> holder_remove(VolumeId volume);
   Task<Result<holder::Held>> holder_get(VolumeId volume);
 
-  // For as long as the driver runs: when the holder was restarted, gives it all descriptors again.
+  // For as long as the driver runs: starts a holder that has died anew, and gives one that has lost
+  // its memory (also by another's restart) all descriptors again.
   Task<void> keep_held();
+  Task<Status> look_at_holder();
+  Task<Status> ping_holder();
   Task<Status> hold_all_again();
 
   Task<Status> clear_leftovers();
@@ -101,7 +108,8 @@ class FuseDriver final : public block::Driver {
   Buffers buffers_;
   std::shared_ptr<holder::Client> holder_;  // null without a holder
   Mutex holder_mutex_;
-  uint64_t held_by_ = 0;  // Client::connections() when the holder last had everything
+  uint64_t held_by_ = 0;        // Client::connections() when the holder last had everything
+  std::string holder_trouble_;  // why it does not have everything now
   CancelSource stop_;
   Gate background_;
   std::unordered_map<VolumeId, std::unique_ptr<Export>> exports_;
