@@ -1,9 +1,14 @@
 #include "uring/command_queue.h"
 
 #include <liburing.h>
+#include <linux/capability.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
+#include <cerrno>
 #include <cstring>
 #include <mutex>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -49,7 +54,33 @@ CommandQueue::~CommandQueue() {
   }
 }
 
-void CommandQueue::prepare(uint16_t tag, int fd, uint32_t cmd_op, ByteSpan cmd) {
+Result<uint16_t> CommandQueue::personality_without(int capability) {
+  int made = 0;
+  std::thread lesser([&] {
+    __user_cap_header_struct header{};
+    header.version = _LINUX_CAPABILITY_VERSION_3;
+    __user_cap_data_struct sets[2] = {};
+    if (syscall(SYS_capget, &header, sets) != 0) {
+      made = -errno;
+      return;
+    }
+    sets[CAP_TO_INDEX(capability)].effective &= ~CAP_TO_MASK(capability);
+    if (syscall(SYS_capset, &header, sets) != 0) {
+      made = -errno;
+      return;
+    }
+    made = io_uring_register_personality(ring_.get());
+  });
+  lesser.join();
+  if (made < 0) {
+    return Error::from_errno(-made,
+                             fmt::format("make credentials without capability {}", capability));
+  }
+  return static_cast<uint16_t>(made);
+}
+
+void CommandQueue::prepare(uint16_t tag, int fd, uint32_t cmd_op, ByteSpan cmd,
+                           uint16_t personality) {
   HF_ASSERT(Loop::current_or_null() == &loop_, "a driver command off its loop");
   HF_ASSERT(cmd.size() <= kSmallCommandBytes, "{}", cmd.size());
   io_uring_sqe* sqe = io_uring_get_sqe(ring_.get());
@@ -58,6 +89,7 @@ void CommandQueue::prepare(uint16_t tag, int fd, uint32_t cmd_op, ByteSpan cmd) 
   sqe->opcode = IORING_OP_URING_CMD;
   sqe->fd = fd;
   sqe->cmd_op = cmd_op;
+  sqe->personality = personality;
   std::memcpy(reinterpret_cast<std::byte*>(sqe) + offsetof(io_uring_sqe, cmd), cmd.data(),
               cmd.size());
   io_uring_sqe_set_data64(sqe, tag);

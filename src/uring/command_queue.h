@@ -36,8 +36,12 @@ class CommandQueue {
   CommandQueue(const CommandQueue&) = delete;
   CommandQueue& operator=(const CommandQueue&) = delete;
 
-  // `cmd` is copied. Asserts that there is room.
-  void prepare(uint16_t tag, int fd, uint32_t cmd_op, ByteSpan cmd);
+  // Makes credentials that lack one capability (CAP_SYS_ADMIN and the like), for prepare(). No
+  // thread of this process loses it but one that lives in here for that. Blocks for microseconds.
+  Result<uint16_t> personality_without(int capability);
+  // `cmd` is copied. Asserts that there is room. The driver sees the credentials of `personality`,
+  // or with 0 the thread's.
+  void prepare(uint16_t tag, int fd, uint32_t cmd_op, ByteSpan cmd, uint16_t personality = 0);
   Status submit();
   uint32_t in_flight() const { return in_flight_; }
 

@@ -62,8 +62,20 @@ Task<Result<int>> CommandRing::command(std::string what, int fd, uint32_t cmd_op
   co_return result;
 }
 
-Task<Result<int>> CommandRing::raw_command(std::string what, int fd, uint32_t cmd_op,
-                                           ByteSpan cmd) {
+// Without room in the ring the command just goes on; its end is waited for anyway.
+void CommandRing::cancel(Call& call) {
+  io_uring_sqe* sqe = io_uring_get_sqe(ring_.get());
+  if (sqe == nullptr) return;
+  std::memset(static_cast<void*>(sqe), 0, 2 * sizeof *sqe);
+  sqe->opcode = IORING_OP_ASYNC_CANCEL;
+  sqe->fd = -1;
+  sqe->addr = reinterpret_cast<uint64_t>(&call);
+  const int submitted = io_uring_submit(ring_.get());
+  HF_ASSERT(submitted == 1, "io_uring_submit: {}", submitted);
+}
+
+Task<Result<int>> CommandRing::raw_command(std::string what, int fd, uint32_t cmd_op, ByteSpan cmd,
+                                           CancelToken cancel_token) {
   HF_ASSERT(cmd.size() <= kLargeCommandBytes, "{}", cmd.size());
   io_uring_sqe* sqe = in_flight_ < kEntries ? io_uring_get_sqe(ring_.get()) : nullptr;
   if (sqe == nullptr) {
@@ -77,6 +89,7 @@ Task<Result<int>> CommandRing::raw_command(std::string what, int fd, uint32_t cm
   ++in_flight_;
   const int submitted = io_uring_submit(ring_.get());
   HF_ASSERT(submitted == 1, "io_uring_submit: {}", submitted);
+  CancelCallback on_cancel(cancel_token.source(), [this, raw = &call] { cancel(*raw); });
   co_await call.done.wait();
   --in_flight_;
   co_return call.result;
@@ -85,10 +98,12 @@ Task<Result<int>> CommandRing::raw_command(std::string what, int fd, uint32_t cm
 void CommandRing::reap() {
   io_uring_cqe* cqe = nullptr;
   while (io_uring_peek_cqe(ring_.get(), &cqe) == 0 && cqe != nullptr) {
-    Call& call = *static_cast<Call*>(io_uring_cqe_get_data(cqe));
-    call.result = cqe->res;
+    auto* call = static_cast<Call*>(io_uring_cqe_get_data(cqe));
+    const int result = cqe->res;
     io_uring_cqe_seen(ring_.get(), cqe);
-    call.done.set();
+    if (call == nullptr) continue;  // the answer to a cancel
+    call->result = result;
+    call->done.set();
   }
 }
 

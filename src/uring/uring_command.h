@@ -11,6 +11,7 @@
 
 #include "base/bytes.h"
 #include "base/error.h"
+#include "runtime/cancel.h"
 #include "runtime/task.h"
 #include "uring/fd_watch.h"
 #include "uring/uring_loop.h"
@@ -39,11 +40,15 @@ class CommandRing {
   // kLimitExceeded.
   Task<Result<int>> command(std::string what, int fd, uint32_t cmd_op, ByteSpan cmd);
   // The same, with the driver's −errno as a result: for those that decide by it.
-  Task<Result<int>> raw_command(std::string what, int fd, uint32_t cmd_op, ByteSpan cmd);
+  // A cancel ends a command whose driver waits in a way that can be interrupted, mostly with -EINTR
+  // or -ECANCELED; where it cannot, the command goes on to its end.
+  Task<Result<int>> raw_command(std::string what, int fd, uint32_t cmd_op, ByteSpan cmd,
+                                CancelToken cancel = CancelToken());
 
  private:
   struct Call;
   CommandRing();
+  void cancel(Call& call);
   void reap();
 
   std::unique_ptr<io_uring> ring_;

@@ -116,4 +116,6 @@ class KernelExport(unittest.TestCase):
 
 
 if __name__ == "__main__":
+    if KIND == "ublk":
+        export_host.skip_when_the_kernel_loses_ublk()
     pyunit.main()

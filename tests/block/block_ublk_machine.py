@@ -155,6 +155,66 @@ class UblkExport(unittest.TestCase):
         self.assertEqual(run("blockdev", "--getsize64", host.device).stdout.strip(), str(96 * MIB))
         self.finish(host)
 
+    def test_a_refused_fetch_is_an_error_not_a_wait(self):
+        host = self.host(size=64 * MIB)
+        began = time.monotonic()
+        said = host.start(expect=False, more=["--fault", "ublk.refused_fetch"])
+        self.assertIn("the kernel refused its queue", said)
+        self.assertLess(time.monotonic() - began, 20)
+        self.assertEqual(kernel_objects(), [])
+        host.start()  # nothing of it is in the way
+        run("dd", "if=/dev/zero", f"of={host.device}", "bs=1M", "count=4", "oflag=direct")
+        self.finish(host)
+
+    def test_the_daemon_keeps_its_capabilities(self):
+        host = self.host(size=64 * MIB)
+        host.start()
+        sets = set()
+        for task in os.listdir(f"/proc/{host.tool.process.pid}/task"):
+            with open(f"/proc/{host.tool.process.pid}/task/{task}/status", encoding="utf-8") as stream:
+                sets.add(next(line for line in stream if line.startswith("CapEff")))
+        self.assertEqual(len(sets), 1, sets)
+        self.assertTrue(int(sets.pop().split()[1], 16) & 1 << 21, "CAP_SYS_ADMIN")
+        self.finish(host)
+
+    def test_detach_flushes_what_the_page_cache_has(self):
+        host = self.host(size=64 * MIB)
+        device = host.start()
+        content = os.urandom(8 * MIB)
+        with open(device, "r+b") as stream:  # no fsync
+            stream.write(content)
+            stream.flush()
+            # Somebody else has it open, so that no last close flushes.
+            keeper = os.open(device, os.O_RDONLY)
+        self.addCleanup(os.close, keeper)
+        self.finish(host)
+        with open(os.path.join(host.folder, "image"), "rb") as stream:
+            self.assertEqual(stream.read(8 * MIB), content)
+
+    def test_many_volumes_are_found_by_their_notes(self):
+        """Twelve devices of one run directory; each attach after a kill finds its own and takes no other's."""
+        host = self.host(size=16 * MIB)
+        volumes = [f"0{n:x}000000-0000-4000-8200-000000000000" for n in range(1, 13)]
+        for volume in volumes:
+            host.start(more=["--volume", volume])
+            host.kill()
+        notes = os.path.join(host.folder, "ublk")
+        numbers = {}
+        for volume in volumes:
+            with open(os.path.join(notes, volume), encoding="utf-8") as stream:
+                numbers[volume] = int(stream.read())
+        self.assertEqual(len(set(numbers.values())), len(volumes))
+        # One whose note says nothing, one whose note names another's device: found all the same.
+        with open(os.path.join(notes, volumes[0]), "w", encoding="utf-8"):
+            pass
+        with open(os.path.join(notes, volumes[1]), "w", encoding="utf-8") as stream:
+            stream.write(str(numbers[volumes[2]]))
+        for volume in volumes:
+            self.assertEqual(host.start(more=["--volume", volume]), f"/dev/ublkb{numbers[volume]}")
+            self.assertEqual(host.tool.ask("detach"), "ok")
+            host.tool.park()
+        self.assertEqual(os.listdir(notes), [])
+
     def test_a_device_of_somebody_else_is_left_alone(self):
         """Two run directories with a volume of the same id: neither takes the other's device."""
         one, two = self.host(size=64 * MIB), self.host(size=64 * MIB)
@@ -185,4 +245,5 @@ if __name__ == "__main__":
     subprocess.run(["mkfs.ext4", "-q", os.environ["MACHINE_DISK0"]], check=True)
     subprocess.run(["mount", os.environ["MACHINE_DISK0"], "/mnt"], check=True)
     tempfile.tempdir = "/mnt"
+    export_host.skip_when_the_kernel_loses_ublk()
     pyunit.main()

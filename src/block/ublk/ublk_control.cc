@@ -40,24 +40,28 @@ std::vector<int> UblkControl::list() {
   return numbers;
 }
 
-Task<Result<int>> UblkControl::command(std::string what, uint32_t operation,
-                                       ControlCommand command) {
+Task<Result<int>> UblkControl::command(std::string what, uint32_t operation, ControlCommand command,
+                                       CancelToken cancel) {
   const ByteSpan bytes{reinterpret_cast<const std::byte*>(&command), sizeof command};
   co_await slots_.acquire();
   const SemaphoreUnits held(slots_, 1);
-  Result<int> done = co_await ring_->raw_command(what, fd_.get(), operation, bytes);
+  Result<int> done = co_await ring_->raw_command(what, fd_.get(), operation, bytes, cancel);
   HF_CO_TRY(done);
+  if (*done < 0 && cancel.is_cancelled()) {
+    co_return make_error(ErrorCode::kCancelled, "{}: the kernel refused its queue", what);
+  }
   if (*done == -ENODEV) co_return make_error(ErrorCode::kNotFound, "{}: no such device", what);
   if (*done < 0) co_return Error::from_errno(-*done, what);
   co_return done;
 }
 
-Task<Status> UblkControl::simple(const char* what, uint32_t operation, int number, uint64_t data) {
+Task<Status> UblkControl::simple(const char* what, uint32_t operation, int number, uint64_t data,
+                                 CancelToken cancel) {
   ControlCommand request;
   request.dev_id = static_cast<uint32_t>(number);
   request.data = data;
   Result<int> done =
-      co_await command(fmt::format("{} ublk device {}", what, number), operation, request);
+      co_await command(fmt::format("{} ublk device {}", what, number), operation, request, cancel);
   HF_CO_TRY(done);
   co_return Status();
 }
@@ -127,14 +131,14 @@ Task<Result<DeviceInfo>> UblkControl::info(int number) {
   co_return info;
 }
 
-Task<Status> UblkControl::start(int number) {
-  return simple("start", kStartDev, number, static_cast<uint64_t>(getpid()));
+Task<Status> UblkControl::start(int number, CancelToken give_up) {
+  return simple("start", kStartDev, number, static_cast<uint64_t>(getpid()), give_up);
 }
 Task<Status> UblkControl::start_recovery(int number) {
   return simple("recover", kStartRecovery, number, 0);
 }
-Task<Status> UblkControl::end_recovery(int number) {
-  return simple("go on with", kEndRecovery, number, static_cast<uint64_t>(getpid()));
+Task<Status> UblkControl::end_recovery(int number, CancelToken give_up) {
+  return simple("go on with", kEndRecovery, number, static_cast<uint64_t>(getpid()), give_up);
 }
 Task<Status> UblkControl::update_size(int number, uint64_t size_bytes) {
   return simple("grow", kUpdateSize, number, size_bytes / kSectorBytes);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "block/ublk/ublk_wire.h"
+#include "runtime/cancel.h"
 #include "runtime/sync.h"
 #include "runtime/task.h"
 #include "uring/owned_fd.h"
@@ -25,10 +26,11 @@ class UblkControl {
   // A new device, not yet started; its number.
   Task<Result<int>> add(uint64_t our_flags);
   Task<Status> set_params(int number, uint64_t size_bytes);
-  Task<Status> start(int number);
+  // These two wait until the queue is complete; kCancelled when `give_up` comes first.
+  Task<Status> start(int number, CancelToken give_up);
+  Task<Status> end_recovery(int number, CancelToken give_up);
   Task<Result<DeviceInfo>> info(int number);
   Task<Status> start_recovery(int number);
-  Task<Status> end_recovery(int number);
   Task<Status> update_size(int number, uint64_t size_bytes);
   // I/O that waits ends with errors. Success when it is stopped already.
   Task<Status> stop(int number);
@@ -41,8 +43,10 @@ class UblkControl {
  private:
   UblkControl(OwnedFd fd, std::unique_ptr<CommandRing> ring)
       : fd_(std::move(fd)), ring_(std::move(ring)) {}
-  Task<Result<int>> command(std::string what, uint32_t operation, ControlCommand command);
-  Task<Status> simple(const char* what, uint32_t operation, int number, uint64_t data);
+  Task<Result<int>> command(std::string what, uint32_t operation, ControlCommand command,
+                            CancelToken cancel = CancelToken());
+  Task<Status> simple(const char* what, uint32_t operation, int number, uint64_t data,
+                      CancelToken cancel = CancelToken());
 
   OwnedFd fd_;
   std::unique_ptr<CommandRing> ring_;

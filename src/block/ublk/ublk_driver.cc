@@ -5,7 +5,9 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <charconv>
 #include <cstring>
+#include <unordered_map>
 
 #include "base/bytes.h"
 #include "base/crc32c.h"
@@ -21,9 +23,11 @@ using block::Offer;
 namespace {
 
 constexpr Duration kRetry = 20ms;
+constexpr Duration kFlushTimeout = 60s;
 constexpr int kFetchesEndTries = 2000;  // 2 s
 constexpr int kRecoveryTries = 1500;    // 30 s: the old process may be long in dying
 
+// An empty one says that a device may be in the making.
 Status make_note(const std::string& directory, const std::string& path) {
   for (const std::string& part : {directory.substr(0, directory.rfind('/')), directory}) {
     if (::mkdir(part.c_str(), 0700) != 0 && errno != EEXIST)
@@ -32,6 +36,26 @@ Status make_note(const std::string& directory, const std::string& path) {
   const OwnedFd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
   if (!fd.valid()) return Error::from_errno(errno, "make " + path);
   return Status();
+}
+
+Status write_note(const std::string& path, int number) {
+  const OwnedFd fd(::open(path.c_str(), O_WRONLY | O_TRUNC | O_CLOEXEC | O_NOFOLLOW));
+  const std::string text = std::to_string(number);
+  if (fd.valid() &&
+      ::write(fd.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size()))
+    return Status();
+  return Error::from_errno(errno, "write " + path);
+}
+
+// The device's number; -1 where it is not known. kNotFound.
+Result<int> read_note(const std::string& path) {
+  const OwnedFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+  char text[16];
+  const ssize_t n = fd.valid() ? ::read(fd.get(), text, sizeof text) : -1;
+  if (n < 0) return Error::from_errno(errno, "read " + path);
+  int number = -1;
+  const auto parsed = std::from_chars(text, text + n, number);
+  return parsed.ec == std::errc() ? number : -1;
 }
 
 // Claims the device while it is taken away, so that nobody can mount it between the look and the
@@ -142,21 +166,54 @@ Task<Result<std::vector<UblkDriver::Found>>> UblkDriver::find() {
   if (volumes->empty()) co_return found;
   std::function<std::vector<int>()> look = [] { return UblkControl::list(); };
   std::vector<int> numbers = co_await in_pool<std::vector<int>>(std::move(look));
+  std::unordered_map<uint64_t, VolumeId> by_key;
+  for (const VolumeId& volume : *volumes) by_key.emplace(device_key(directory_, volume), volume);
   for (const int number : numbers) {
     Result<DeviceInfo> info = co_await control_->info(number);
     if (info.code() == ErrorCode::kNotFound) continue;  // it went away meanwhile
     // No other failure means that there is none: attach() would make a second one.
     HF_CO_TRY(info);
-    for (const VolumeId& volume : *volumes) {
-      if (info->ublksrv_flags != device_key(directory_, volume)) continue;
-      Found device;
-      device.volume = volume;
-      device.number = number;
-      device.state = info->state;
-      found.push_back(device);
-    }
+    const auto ours = by_key.find(info->ublksrv_flags);
+    if (ours == by_key.end()) continue;
+    Found device;
+    device.volume = ours->second;
+    device.number = number;
+    device.state = info->state;
+    found.push_back(device);
   }
   co_return found;
+}
+
+Task<Result<std::optional<UblkDriver::Found>>> UblkDriver::find_one(VolumeId volume) {
+  std::optional<Found> one;
+  std::function<Result<int>()> look = [path = note_of(volume)] { return read_note(path); };
+  Result<int> number = co_await in_pool<Result<int>>(std::move(look));
+  if (number.code() == ErrorCode::kNotFound) co_return one;
+  HF_CO_TRY(number);
+  if (*number >= 0) {
+    Result<DeviceInfo> info = co_await control_->info(*number);
+    if (info.ok() && info->ublksrv_flags == device_key(directory_, volume)) {
+      one.emplace();
+      one->volume = volume;
+      one->number = *number;
+      one->state = info->state;
+      co_return one;
+    }
+  }
+  // Killed between making the device and noting its number, or the note is of one that is gone.
+  Result<std::vector<Found>> all = co_await find();
+  HF_CO_TRY(all);
+  for (const Found& found : *all) {
+    if (found.volume == volume) one = found;
+  }
+  co_return one;
+}
+
+Task<Result<bool>> UblkDriver::has_orphan(VolumeId volume) {
+  if (exports_.contains(volume)) co_return false;
+  Result<std::optional<Found>> there = co_await find_one(volume);
+  HF_CO_TRY(there);
+  co_return there->has_value();
 }
 
 // ---- attach
@@ -177,11 +234,16 @@ Task<Status> UblkDriver::make(VolumeId volume, Export& e) {
   HF_CO_TRY(number);
   e.number = *number;
   e.kernel_size = e.filter.size();
+  std::function<Status()> write = [path = note_of(volume), number = e.number] {
+    return write_note(path, number);
+  };
+  Status written = co_await in_pool<Status>(std::move(write));
+  HF_CO_TRY(written);
   Status described = co_await control_->set_params(e.number, e.kernel_size);
   HF_CO_TRY(described);
   Status opened = co_await open_queue(e);
   HF_CO_TRY(opened);
-  co_return co_await control_->start(e.number);
+  co_return co_await control_->start(e.number, e.queue->refused());
 }
 
 Task<Status> UblkDriver::recover(Export& e, Found found) {
@@ -204,7 +266,7 @@ Task<Status> UblkDriver::recover(Export& e, Found found) {
   }
   Status opened = co_await open_queue(e);
   HF_CO_TRY(opened);
-  Status ended = co_await control_->end_recovery(e.number);
+  Status ended = co_await control_->end_recovery(e.number, e.queue->refused());
   HF_CO_TRY(ended);
   // What the kernel believes can only be smaller; resized() mends it where it can.
   e.kernel_size = 0;
@@ -222,12 +284,9 @@ Task<Result<ExportInfo>> UblkDriver::attach(VolumeId volume, std::shared_ptr<Blo
   }
   auto fresh = std::make_unique<Export>(std::move(device));
   Export& e = *fresh;
-  Result<std::vector<Found>> there = co_await find();
+  Result<std::optional<Found>> there = co_await find_one(volume);
   HF_CO_TRY(there);
-  std::optional<Found> old;
-  for (const Found& found : *there) {
-    if (found.volume == volume) old = found;
-  }
+  std::optional<Found> old = *there;
   if (old && old->state == kStateDead) {
     Status gone = co_await take_away(volume, old->number, nullptr);
     HF_CO_TRY(gone);
@@ -286,18 +345,29 @@ Task<Status> UblkDriver::detach(VolumeId volume) {
   if (served != exports_.end()) {
     number = served->second->number;
   } else {
-    Result<std::vector<Found>> there = co_await find();
+    Result<std::optional<Found>> there = co_await find_one(volume);
     HF_CO_TRY(there);
-    for (const Found& found : *there) {
-      if (found.volume == volume) number = found.number;
-    }
-    if (number < 0) co_return Status();
+    if (!there->has_value()) co_return Status();
+    number = (*there)->number;
   }
   std::function<Result<OwnedFd>()> look = [path = "/dev/ublkb" + std::to_string(number)] {
     return claim(path);
   };
   Result<OwnedFd> claimed = co_await in_pool<Result<OwnedFd>>(std::move(look));
   HF_CO_TRY(claimed);
+  if (served != exports_.end()) {
+    // STOP_DEV drops what the page cache still has for us. By a program: a thread of ours that
+    // waits for ourselves, killed, would keep our locks.
+    std::vector<std::string> argv;
+    argv.emplace_back("sync");
+    argv.push_back("/dev/ublkb" + std::to_string(number));
+    Result<CommandResult> flushed = co_await world_.process.run(std::move(argv), kFlushTimeout);
+    HF_CO_TRY(flushed);
+    if (flushed->exit_status != 0) {
+      co_return make_error(ErrorCode::kIo, "what was written to /dev/ublkb{} cannot be flushed: {}",
+                           number, flushed->output);
+    }
+  }
   std::unique_ptr<Export> gone;
   if (served != exports_.end()) {
     gone = std::move(exports_[volume]);

@@ -3,15 +3,17 @@
 //
 // The kernel keeps the device when its server dies (USER_RECOVERY), and gives what was in flight to
 // the next one (REISSUE): requests may so be executed twice; fuse/fuse_session.h says why that is
-// right. Which device is which volume's: the kernel keeps 64 bits for us (of the volume's id and the
-// run directory, so that another daemon's device of the same volume is not taken for ours), and
-// <run_dir>/ublk/<volume id> names the whole; the file is made before the device and goes after it.
+// right. Which device is which volume's: the kernel keeps 64 bits for us (of the volume's id and
+// the run directory, so that another daemon's device of the same volume is not taken for ours), and
+// <run_dir>/ublk/<volume id> names the whole; the file is made before the device and goes after it,
+// and holds the device's number.
 //
 // Devices grow online from Linux 6.16 on (UPDATE_SIZE). On older kernels ExportManager prefers
 // kernel NBD, because growing a volume in use is promised; asked for by name, ublk is given.
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
 
@@ -41,6 +43,7 @@ class UblkDriver final : public block::Driver {
   Task<Status> detach(VolumeId volume) override;
   Task<Status> resized(VolumeId volume) override;
   Task<Result<std::vector<block::ExportInfo>>> orphans() override;
+  Task<Result<bool>> has_orphan(VolumeId volume) override;
   Task<Status> park() override;
   size_t served() const override { return exports_.size(); }
 
@@ -67,6 +70,8 @@ class UblkDriver final : public block::Driver {
   Task<Result<std::vector<VolumeId>>> noted();
   // Devices of ours in this kernel.
   Task<Result<std::vector<Found>>> find();
+  // The volume's, by the number in its note: one command, not one a device.
+  Task<Result<std::optional<Found>>> find_one(VolumeId volume);
   Task<Status> make(VolumeId volume, Export& e);
   Task<Status> recover(Export& e, Found found);
   Task<Status> open_queue(Export& e);

@@ -3,46 +3,18 @@
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
 
 #include "base/log.h"
+#include "runtime/fault_point.h"
 
 namespace hf::ublk {
 namespace {
 
 constexpr size_t kMappedBytes = round_up(kQueueDepth * sizeof(IoDescriptor), kBlockSize);
-
-// Without CAP_SYS_ADMIN in this thread's effective set, for a scope. If the first fetches come so,
-// the kernel leaves the partition scan out of START_DEV; with the scan, a kill -9 at that moment
-// hangs the device until the next reboot, and a volume has no partitions anyway.
-class WithoutSysAdmin {
- public:
-  WithoutSysAdmin() {
-    header_.version = _LINUX_CAPABILITY_VERSION_3;
-    valid_ = syscall(SYS_capget, &header_, before_) == 0;
-    if (!valid_) return;
-    __user_cap_data_struct reduced[2] = {before_[0], before_[1]};
-    reduced[0].effective &= ~(1u << CAP_SYS_ADMIN);
-    valid_ = syscall(SYS_capset, &header_, reduced) == 0;
-  }
-  ~WithoutSysAdmin() {
-    if (!valid_) return;
-    const long restored = syscall(SYS_capset, &header_, before_);
-    HF_ASSERT(restored == 0, "the capability cannot be had back: {}", strerror(errno));
-  }
-  WithoutSysAdmin(const WithoutSysAdmin&) = delete;
-  WithoutSysAdmin& operator=(const WithoutSysAdmin&) = delete;
-  bool valid() const { return valid_; }
-
- private:
-  __user_cap_header_struct header_{};
-  __user_cap_data_struct before_[2] = {};
-  bool valid_ = false;
-};
 
 ByteSpan bytes_of(const IoCommand& command) {
   return {reinterpret_cast<const std::byte*>(&command), sizeof command};
@@ -72,19 +44,19 @@ Status UblkQueue::open(int number) {
 }
 
 // All in one system call, which a kill cannot cut in two: a queue that is fetched by half cannot be
-// recovered.
+// recovered. They come without CAP_SYS_ADMIN: then the kernel leaves the partition scan out of
+// START_DEV; with the scan, a kill -9 at that moment hangs the device until the next reboot, and a
+// volume has no partitions anyway.
 Status UblkQueue::fetch_all() {
+  const Result<uint16_t> without = commands_->personality_without(CAP_SYS_ADMIN);
+  HF_TRY(without);
   for (uint16_t tag = 0; tag < kQueueDepth; ++tag) {
     IoCommand command;
     command.tag = tag;
+    // The kernel refuses a tag that the queue does not have.
+    if (HF_FAULT_POINT("ublk.refused_fetch") && tag == kQueueDepth / 2) command.tag = kQueueDepth;
     command.result = -1;
-    commands_->prepare(tag, fd_.get(), kFetch, bytes_of(command));
-  }
-  const WithoutSysAdmin without;
-  if (!without.valid()) {
-    return make_error(ErrorCode::kPermissionDenied,
-                      "a thread of this process may not lay down CAP_SYS_ADMIN: {}",
-                      strerror(errno));
+    commands_->prepare(tag, fd_.get(), kFetch, bytes_of(command), *without);
   }
   return commands_->submit();
 }
@@ -94,6 +66,8 @@ void UblkQueue::on_complete(uint16_t tag, int32_t result) {
     arrived_.push_back(tag);
   } else {
     ++ended_tags_;
+    // START_DEV and END_USER_RECOVERY wait for all tags: they need not wait any longer.
+    refused_.cancel();
     if (result != -ENODEV && !stopping_) {
       HF_LOG(kError, "block", "ublk_fetch_failed device={} tag={} error=\"{}\"", name_, tag,
              strerror(-result));

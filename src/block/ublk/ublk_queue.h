@@ -12,6 +12,7 @@
 #include <string>
 
 #include "block/ublk/ublk_wire.h"
+#include "runtime/cancel.h"
 #include "runtime/gate.h"
 #include "runtime/sync.h"
 #include "uring/command_queue.h"
@@ -36,6 +37,10 @@ class UblkQueue {
   Task<void> stop();
   // After STOP_DEV, which ends all fetches.
   bool ended() const { return ended_tags_ > 0; }
+  // Cancelled when the kernel gives a fetch back without a request: it refused it, or the device is
+  // being stopped. What waits for the queue to be complete (START_DEV, END_USER_RECOVERY) would
+  // wait for ever.
+  CancelToken refused() { return refused_; }
   // Fetches that the kernel has.
   uint32_t in_flight() const { return commands_ ? commands_->in_flight() : 0; }
 
@@ -60,6 +65,7 @@ class UblkQueue {
   bool unsubmitted_ = false;
   bool stopping_ = false;
   uint32_t ended_tags_ = 0;
+  CancelSource refused_;
   Gate requests_;
   Gate dispatcher_;
 };
