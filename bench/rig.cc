@@ -6,7 +6,6 @@
 
 #include "load.h"
 #include "runtime/random.h"
-#include "uring/loop_device.h"
 
 namespace hf::bench {
 
@@ -21,7 +20,7 @@ Task<Status> Rig::make_storage() {
     fill_bare_file(image, 0, options_.pool_bytes);
     Result<loopdev::LoopInfo> loop = loopdev::attach(image, tag());
     HF_CO_TRY(loop);
-    loop_number_ = loop->number;
+    loop_ = *loop;
     target = loop->device();
   }
   Result<mount::PoolStorage> made =
@@ -37,7 +36,7 @@ Task<Status> Rig::make_storage() {
   bare_path_ = target;
   bare_start_ = options_.pool_bytes;
   fill_bare_file(options_.dir + "/device.img", options_.pool_bytes, options_.pool_bytes + options_.span_bytes);
-  co_return loopdev::refresh_size(loop_number_, tag());
+  co_return loopdev::refresh_size(loop_);
 }
 
 Task<Status> Rig::make_volume() {
@@ -101,9 +100,9 @@ Task<Status> Rig::tear_down() {
   pool_.reset();
   Status closed = co_await files_.close(pool_id_);
   if (stopped.ok()) stopped = closed;
-  if (loop_number_ >= 0) {
-    Status detached = loopdev::detach(loop_number_, tag());
-    if (!detached.ok()) detached = loopdev::detach_later(loop_number_, tag());
+  if (loop_.number >= 0) {
+    Status detached = loopdev::detach(loop_);
+    if (!detached.ok()) detached = loopdev::detach_later(loop_);
     if (stopped.ok()) stopped = detached;
   }
   co_return stopped;

@@ -14,6 +14,7 @@
 #include "block/nbd/nbd_server.h"
 #include "mount/pool_host.h"
 #include "store/pool.h"
+#include "uring/loop_device.h"
 #include "uring/uring_world.h"
 #include "volume/volume_device.h"
 
@@ -54,7 +55,7 @@ class Rig {
   nbd::NbdServer server_;
   PoolId pool_id_;
   mount::PoolStorage storage_;
-  int loop_number_ = -1;
+  loopdev::LoopInfo loop_;
   std::string bare_path_;
   uint64_t bare_start_ = 0;
   std::unique_ptr<Pool> pool_;
