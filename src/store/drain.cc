@@ -14,30 +14,41 @@ namespace {
 
 constexpr uint64_t kMaxDrainBytes = 64 * kMiB;
 
-std::vector<DrainReplica> plan_prefix(const std::deque<std::unique_ptr<Batch>>& batches,
-                                      size_t count) {
+// Batches planned before others get a turn of the loop: writers wait for it.
+constexpr size_t kBatchesPerTurn = 16;
+
+// Batches may be added behind the prefix meanwhile.
+Task<std::vector<DrainReplica>> plan_prefix(const std::deque<std::unique_ptr<Batch>>& batches,
+                                            size_t count) {
   std::vector<ReplicaImpl*> order;
-  std::unordered_map<ReplicaImpl*, std::vector<const Record*>> by_replica;
+  std::unordered_map<ReplicaImpl*, DrainPlanner> planners;
   for (size_t i = 0; i < count; ++i) {
     for (const Record& record : batches[i]->records) {
       ReplicaImpl* replica = record.replica.get();
       if (record.skip || replica == nullptr || replica->is_deleted()) continue;
       // A layer whose barrier has been applied is complete and immutable.
       if (record.entry.layer < replica->superblock().head_layer) continue;
-      std::vector<const Record*>& list = by_replica[replica];
-      if (list.empty()) order.push_back(replica);
-      list.push_back(&record);
+      const auto [planner, added] = planners.try_emplace(replica, replica->blocks_per_segment(),
+                                                         replica->size() / kBlockSize);
+      if (added) order.push_back(replica);
+      planner->second.add(record);
     }
+    if (i % kBatchesPerTurn == kBatchesPerTurn - 1) co_await yield();
   }
   std::vector<DrainReplica> plan;
   for (ReplicaImpl* replica : order) {
     DrainReplica work;
     work.replica = replica;
-    work.steps = make_drain_steps(by_replica[replica], replica->blocks_per_segment(),
-                                  replica->size() / kBlockSize);
+    work.steps = planners.at(replica).finish();
     plan.push_back(std::move(work));
   }
-  return plan;
+  co_return plan;
+}
+
+bool has_barrier(const Batch& batch) {
+  return std::any_of(batch.records.begin(), batch.records.end(), [](const Record& record) {
+    return !record.skip && record.entry.type == EntryType::kSnapshot;
+  });
 }
 
 void forget_records(const std::deque<std::unique_ptr<Batch>>& batches, size_t count) {
@@ -86,6 +97,9 @@ size_t Drain::choose_prefix() const {
     bytes += batch->consumed;
     if (count > 0 && (bytes > limit || HF_FAULT_POINT("store.short_drain"))) break;
     ++count;
+    // A snapshot makes the drain copy what it shares: each is a drain of its own, so that the ring is
+    // freed after each.
+    if (has_barrier(*batch)) break;
   }
   return count;
 }
@@ -144,18 +158,50 @@ Task<void> Drain::run() {
 Task<Status> Drain::drain_once() {
   const size_t count = choose_prefix();
   if (count == 0) co_return Status();
+  measure(count);
   if (mutant(StoreMutant::kTailAdvancedEarly)) {
     Status early = co_await pool_.write_next_checkpoint(pool_.checkpoint_after(count, false));
     HF_CO_TRY(early);
   }
   if (mutant(StoreMutant::kOverlayDroppedEarly)) forget_records(pool_.batches(), count);
-  std::vector<DrainReplica> plan = plan_prefix(pool_.batches(), count);
+  std::vector<DrainReplica> plan = co_await plan_prefix(pool_.batches(), count);
   Gate gate;
   std::optional<Error> error;
   for (DrainReplica& work : plan) spawn(gate, replica_task(work, error));
   co_await gate.close();
-  if (error) co_return *error;
-  co_return co_await pool_.release_batches(count);
+  if (error) {
+    draining_bytes_ = 0;
+    co_return *error;
+  }
+  Status released = co_await pool_.release_batches(count);
+  measured();
+  co_return released;
+}
+
+void Drain::measure(size_t count) {
+  draining_bytes_ = 0;
+  // What drains at leisure tells nothing of how fast it could.
+  const Ring& ring = pool_.writer().ring();
+  if (ring.used() < ring.bytes() / 4) return;
+  for (size_t i = 0; i < count; ++i) draining_bytes_ += pool_.batches()[i]->consumed;
+  draining_since_ = pool_.world().clock.now();
+}
+
+void Drain::measured() {
+  if (draining_bytes_ == 0) return;
+  const double now = rate_under_way();
+  rate_ = rate_ == 0 ? now : (rate_ + now) / 2;
+  draining_bytes_ = 0;
+}
+
+double Drain::rate_under_way() const {
+  const Duration took = std::max<Duration>(pool_.world().clock.now() - draining_since_, 1us);
+  return static_cast<double>(draining_bytes_) / std::chrono::duration<double>(took).count();
+}
+
+double Drain::bytes_per_second() const {
+  if (draining_bytes_ == 0 || rate_ == 0) return rate_;
+  return std::min(rate_, rate_under_way());
 }
 
 Task<void> Drain::replica_task(DrainReplica& work, std::optional<Error>& error) {
@@ -257,7 +303,10 @@ Task<Status> Drain::into_new_file(ReplicaImpl& replica, std::optional<SegmentKey
     HF_CO_TRY(old);
     table.copy_from((*old)->table);
     const std::string from = place.directory + "/" + segment_name(source->index, source->layer);
+    co_await reflinks_.acquire();
+    SemaphoreUnits held(reflinks_, 1);
     Status shared = co_await fs.reflink(from, temporary);
+    held.reset();
     HF_CO_TRY(shared);
   } else {
     table.initialise();

@@ -11,6 +11,7 @@
 #include <optional>
 
 #include "runtime/cancel.h"
+#include "runtime/clock.h"
 #include "runtime/gate.h"
 #include "runtime/sync.h"
 #include "store/drain_plan.h"
@@ -33,6 +34,9 @@ class Drain {
   void wake() { changed_.notify_all(); }
   // Returns when every batch up to `sequence` has been drained; kFailedPool.
   Task<Status> wait_for(uint64_t sequence);
+  // Of the ring, how fast it has been freed lately under load; of a drain that takes longer, what that one
+  // makes of it. Zero: not known yet.
+  double bytes_per_second() const;
   // One prefix, now; for recovery.
   Task<Status> drain_once();
 
@@ -45,8 +49,13 @@ class Drain {
     bool made_files = false;
   };
   static constexpr uint64_t kParallelSegments = 16;
+  // A reflink of a file written at random is tens of milliseconds of one processor: never all of them.
+  static constexpr uint64_t kParallelReflinks = 2;
 
   bool is_due() const;
+  void measure(size_t count);
+  void measured();
+  double rate_under_way() const;
   size_t choose_prefix() const;
   Task<void> tick();
   Task<Status> drain_replica(DrainReplica& work);
@@ -69,6 +78,10 @@ class Drain {
   bool due_ = false;
   bool stopping_ = false;
   bool no_space_ = false;
+  Semaphore reflinks_{kParallelReflinks};
+  double rate_ = 0;               // bytes of the ring per second, see bytes_per_second()
+  uint64_t draining_bytes_ = 0;   // of the ring, by the drain under way; zero: none
+  MonoTime draining_since_;
 };
 
 // Writes a segment's runs and its table pages, syncs, reads the pages back. `fresh`: a file that has no

@@ -28,17 +28,6 @@ std::vector<DrainSegment> split_by_segment(const ExtentMap& map, uint64_t blocks
 
 namespace {
 
-void close_step(std::vector<DrainStep>& steps, ExtentMap& map, uint32_t layer,
-                const Record* barrier, uint64_t blocks_per_segment, uint64_t end) {
-  if (map.empty() && barrier == nullptr) return;
-  DrainStep step;
-  step.layer = layer;
-  step.segments = split_by_segment(map, blocks_per_segment, end);
-  step.barrier = barrier;
-  steps.push_back(std::move(step));
-  map = ExtentMap();
-}
-
 void add_oldest_wins(ExtentMap& map, const Record& record) {
   std::vector<std::pair<uint64_t, uint64_t>> free;
   map.visit(record.first_block(), record.blocks(),
@@ -50,35 +39,48 @@ void add_oldest_wins(ExtentMap& map, const Record& record) {
 
 }  // namespace
 
+void DrainPlanner::close_step(const Record* barrier, uint32_t layer) {
+  if (map_.empty() && barrier == nullptr) return;
+  DrainStep step;
+  step.layer = layer;
+  step.segments = split_by_segment(map_, blocks_per_segment_, end_);
+  step.barrier = barrier;
+  steps_.push_back(std::move(step));
+  map_ = ExtentMap();
+}
+
+void DrainPlanner::add(const Record& record) {
+  if (record.skip) return;
+  if (record.entry.type == EntryType::kSnapshot) {
+    if (mutant(StoreMutant::kBarrierIgnored)) {
+      close_step(&record, record.entry.layer + 1);
+      return;
+    }
+    close_step(&record, record.entry.layer);
+    layer_ = record.entry.layer + 1;
+    return;
+  }
+  if (!record.changes_content()) return;
+  HF_ASSERT(map_.empty() || layer_ == record.entry.layer || mutant(StoreMutant::kBarrierIgnored),
+            "record of layer {} among those of {}", record.entry.layer, layer_);
+  layer_ = record.entry.layer;
+  if (mutant(StoreMutant::kOldestWins)) {
+    add_oldest_wins(map_, record);
+  } else {
+    map_.insert(record);
+  }
+}
+
+std::vector<DrainStep> DrainPlanner::finish() {
+  close_step(nullptr, layer_);
+  return std::move(steps_);
+}
+
 std::vector<DrainStep> make_drain_steps(std::span<const Record* const> records,
                                         uint64_t blocks_per_segment, uint64_t end) {
-  std::vector<DrainStep> steps;
-  ExtentMap map;
-  uint32_t layer = 0;
-  for (const Record* record : records) {
-    if (record->skip) continue;
-    if (record->entry.type == EntryType::kSnapshot) {
-      if (mutant(StoreMutant::kBarrierIgnored)) {
-        close_step(steps, map, record->entry.layer + 1, record, blocks_per_segment, end);
-        continue;
-      }
-      close_step(steps, map, record->entry.layer, record, blocks_per_segment, end);
-      layer = record->entry.layer + 1;
-      continue;
-    }
-    if (!record->changes_content()) continue;
-    HF_ASSERT(map.empty() || layer == record->entry.layer ||
-                  mutant(StoreMutant::kBarrierIgnored),
-              "record of layer {} among those of {}", record->entry.layer, layer);
-    layer = record->entry.layer;
-    if (mutant(StoreMutant::kOldestWins)) {
-      add_oldest_wins(map, *record);
-    } else {
-      map.insert(*record);
-    }
-  }
-  close_step(steps, map, layer, nullptr, blocks_per_segment, end);
-  return steps;
+  DrainPlanner planner(blocks_per_segment, end);
+  for (const Record* record : records) planner.add(*record);
+  return planner.finish();
 }
 
 }  // namespace hf

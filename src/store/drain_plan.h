@@ -43,7 +43,28 @@ struct DrainReplica {
 std::vector<DrainSegment> split_by_segment(const ExtentMap& map, uint64_t blocks_per_segment,
                                            uint64_t end);
 
-// Steps of one replica's records, in journal order.
+// Makes the steps of one replica, record by record in journal order, so that the caller can let others run
+// in between.
+class DrainPlanner {
+ public:
+  // `end`: blocks of the replica.
+  DrainPlanner(uint64_t blocks_per_segment, uint64_t end)
+      : blocks_per_segment_(blocks_per_segment), end_(end) {}
+  void add(const Record& record);
+  // Once, at the end.
+  std::vector<DrainStep> finish();
+
+ private:
+  void close_step(const Record* barrier, uint32_t layer);
+
+  uint64_t blocks_per_segment_;
+  uint64_t end_;
+  uint32_t layer_ = 0;
+  ExtentMap map_;
+  std::vector<DrainStep> steps_;
+};
+
+// The same at once.
 std::vector<DrainStep> make_drain_steps(std::span<const Record* const> records,
                                         uint64_t blocks_per_segment, uint64_t end);
 

@@ -26,9 +26,10 @@ void JournalWriter::finish(IntrusiveList<Append>& list, const Status& status) {
   }
 }
 
-JournalWriter::JournalWriter(File& file, BatchSink& sink, Position position)
+JournalWriter::JournalWriter(File& file, BatchSink& sink, Clock& clock, Position position)
     : file_(file),
       sink_(sink),
+      clock_(clock),
       position_(position),
       ring_(position.ring_bytes, position.head, position.used) {}
 
@@ -132,6 +133,16 @@ std::unique_ptr<Batch> JournalWriter::build(const Plan& plan, const Ring::Place&
   return batch;
 }
 
+// The pause is that of what waits now; what comes meanwhile goes with it.
+Task<void> JournalWriter::keep_pace() {
+  const Plan plan = plan_batch();
+  const Duration pause = sink_.pause(plan.header_bytes + plan.payload_bytes);
+  if (pause <= Duration(0)) co_return;
+  HF_PROBE("store.paced");
+  Status slept = co_await clock_.sleep_for(pause, CancelToken());
+  (void)slept;  // nobody cancels it
+}
+
 Task<bool> JournalWriter::wait_for_room(const Plan& plan, Ring::Place* place) {
   const uint64_t need = plan.header_bytes + plan.payload_bytes;
   while (!failure_) {
@@ -191,6 +202,10 @@ Task<void> JournalWriter::run() {
   for (;;) {
     while (queue_.empty() && !stopping_ && !failure_) co_await changed_.wait();
     if (queue_.empty() || failure_) break;
+    if (sink_.pause(kBlockSize) > Duration(0)) {
+      co_await keep_pace();
+      if (failure_) break;
+    }
     Plan plan = plan_batch();
     Ring::Place place;
     const uint64_t wanted = plan.header_bytes + plan.payload_bytes;

@@ -11,6 +11,7 @@
 #include <optional>
 
 #include "base/intrusive_list.h"
+#include "runtime/clock.h"
 #include "runtime/file.h"
 #include "runtime/gate.h"
 #include "runtime/sync.h"
@@ -40,6 +41,8 @@ class BatchSink {
   virtual bool room_in_overlay(uint64_t bytes) const = 0;
   // The writer waits for room in the ring or in the overlay.
   virtual void room_wanted() = 0;
+  // How long to hold back a batch of so many bytes (pace.h).
+  virtual Duration pause(uint64_t bytes) const = 0;
 };
 
 class JournalWriter {
@@ -54,7 +57,7 @@ class JournalWriter {
     uint64_t used = 0;
     uint64_t ring_bytes = 0;
   };
-  JournalWriter(File& file, BatchSink& sink, Position position);
+  JournalWriter(File& file, BatchSink& sink, Clock& clock, Position position);
 
   // Queues; `append.done` is set when it is durable or has failed (append.status).
   void enqueue(Append& append);
@@ -91,9 +94,11 @@ class JournalWriter {
                                IntrusiveList<Append>& taken);
   Task<bool> wait_for_room(const Plan& plan, Ring::Place* place);
   Task<Status> write(Batch& batch);
+  Task<void> keep_pace();
 
   File& file_;
   BatchSink& sink_;
+  Clock& clock_;
   Position position_;
   Ring ring_;
   IntrusiveList<Append> queue_;

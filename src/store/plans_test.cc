@@ -5,6 +5,7 @@
 
 #include "base/prng.h"
 #include "store/drain_plan.h"
+#include "store/pace.h"
 #include "store/ring.h"
 #include "store/segment_map.h"
 #include "store/space.h"
@@ -157,6 +158,31 @@ TEST(Space, KeepsTheReserveAndWhatIsPromised) {
   EXPECT_EQ(default_reserve(1 * kGiB), 1 * kGiB / 20);
   EXPECT_EQ(default_reserve(1 * kTiB), 1 * kGiB);
   EXPECT_GE(worst_case_bytes(4 * kMiB, 3), 4 * kMiB + 3 * kSegmentOverhead);
+}
+
+// --- pace -------------------------------------------------------------------------------------------
+
+TEST(Pace, HoldsNothingBackUntilHalfFullOrBeforeARateIsKnown) {
+  EXPECT_EQ(pause_for(1 * kMiB, 128 * kMiB, 256 * kMiB, 1e6), Duration(0));
+  EXPECT_EQ(pause_for(1 * kMiB, 255 * kMiB, 256 * kMiB, 0), Duration(0));
+}
+
+TEST(Pace, MeetsTheDrainAtThreeQuartersAndNeverPausesLong) {
+  const double rate = 100e6;
+  const auto written = [&](uint64_t used) {
+    const Duration pause = pause_for(100'000, used, 256 * kMiB, rate);
+    return 100'000 / std::chrono::duration<double>(pause).count();
+  };
+  EXPECT_NEAR(written(192 * kMiB), rate, rate / 100);
+  EXPECT_NEAR(written(128 * kMiB + kBlockSize), 2 * rate, rate / 50);
+  Duration last(0);
+  for (uint64_t used = 128 * kMiB; used <= 256 * kMiB; used += kMiB) {
+    const Duration pause = pause_for(100'000, used, 256 * kMiB, rate);
+    EXPECT_GE(pause, last);
+    EXPECT_LE(pause, kMaxPause);
+    last = pause;
+  }
+  EXPECT_EQ(last, kMaxPause);
 }
 
 }  // namespace

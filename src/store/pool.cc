@@ -4,9 +4,16 @@
 #include "base/log.h"
 #include "runtime/fault_point.h"
 #include "store/mutants.h"
+#include "store/pace.h"
 #include "store/pool_impl.h"
 
 namespace hf {
+namespace {
+
+// Batches freed before others get a turn of the loop.
+constexpr size_t kReleasedPerTurn = 16;
+
+}  // namespace
 
 PoolImpl::PoolImpl(World world, PoolConfig config, PoolFile identity, std::unique_ptr<File> journal)
     : world_(world),
@@ -59,6 +66,13 @@ void PoolImpl::batch_durable(std::unique_ptr<Batch> batch) {
 
 bool PoolImpl::room_in_overlay(uint64_t bytes) const {
   return overlay_payload_ == 0 || overlay_payload_ + bytes <= config_.overlay_bytes;
+}
+
+Duration PoolImpl::pause(uint64_t bytes) const {
+  const Ring& ring = writer_->ring();
+  const double rate = drain_->bytes_per_second();
+  return std::max(pause_for(bytes, ring.used(), ring.bytes(), rate),
+                  pause_for(bytes, overlay_payload_, config_.overlay_bytes, rate));
 }
 
 void PoolImpl::room_wanted() { drain_->request(last_durable_sequence()); }
@@ -175,6 +189,7 @@ Task<Status> PoolImpl::release_batches(size_t count) {
     overlay_payload_ -= batch->payload_bytes;
     stats_.drained_bytes += batch->payload_bytes;
     writer_->release(batch->consumed);
+    if (i % kReleasedPerTurn == kReleasedPerTurn - 1) co_await yield();
   }
   ++stats_.drains;
   co_return Status();

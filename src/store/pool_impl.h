@@ -49,6 +49,7 @@ class PoolImpl final : public Pool, public BatchSink {
   void journal_failed(const Error& error) override { fail(error); }
   bool room_in_overlay(uint64_t bytes) const override;
   void room_wanted() override;
+  Duration pause(uint64_t bytes) const override;
 
   // --- for open and create
   // Loads replicas, replays the scan, seals the ring, starts the tasks.

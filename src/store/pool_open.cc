@@ -22,7 +22,7 @@ Task<Status> PoolImpl::start(JournalScan scan) {
   position.head = scan.head;
   position.used = scan.used;
   position.ring_bytes = scan.checkpoint.ring_bytes;
-  writer_.emplace(*journal_, *this, position);
+  writer_.emplace(*journal_, *this, world_.clock, position);
   drain_.emplace(*this);
   config_.overlay_bytes = std::min(config_.overlay_bytes, position.ring_bytes);
   Status replayed = co_await replay(scan);

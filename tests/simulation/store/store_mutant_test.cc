@@ -1,6 +1,6 @@
 // Deliberate bugs in the store: the simulation must find each of them. A suite that passes with any of
-// these switched on would prove nothing. (kVisibleTrusted is not among them: it needs a write error, a restart
-// and a power loss in a row, which random seeds do not meet within a test's time.)
+// these switched on would prove nothing. (kVisibleTrusted, kOldNamesTrusted and kGapIgnored need too much
+// in a row for random seeds to meet surely within a test's time: store_open_test.cc makes each by hand.)
 #include <gtest/gtest.h>
 
 #include "sim/seed_runner.h"
@@ -54,8 +54,7 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"OldestWins", StoreMutant::kOldestWins, Trouble::kCrashes, 50},
         Case{"CloneSharesHead", StoreMutant::kCloneSharesHead, Trouble::kCrashes, 200},
         Case{"PromiseNotDurable", StoreMutant::kPromiseNotDurable, Trouble::kCrashes, 100},
-        Case{"BirthIgnored", StoreMutant::kBirthIgnored, Trouble::kCrashes, 500},
-        Case{"OldNamesTrusted", StoreMutant::kOldNamesTrusted, Trouble::kErrors, 400}),
+        Case{"BirthIgnored", StoreMutant::kBirthIgnored, Trouble::kCrashes, 500}),
     [](const auto& info) { return std::string(info.param.name); });
 
 }  // namespace
