@@ -77,7 +77,7 @@ Task<Status> Rig::set_up() {
   nbd::NbdExport item;
   item.name = "bench";
   item.device = device_;
-  Status added = server_.add_export(std::move(item));
+  Status added = exports_.add(std::move(item));
   HF_CO_TRY(added);
   ListenOptions listen;
   co_return co_await server_.listen("unix:" + nbd_socket(), listen);

@@ -33,7 +33,7 @@ class Rig {
  public:
   Rig(UringWorld& real, RigOptions options)
       : real_(real), options_(std::move(options)), files_(real.world(), options_.dir + "/run"),
-        server_(real.world(), nbd::NbdServerOptions()) {}
+        server_(real.world(), exports_, nbd::NbdServerOptions()) {}
 
   Task<Status> set_up();
   Task<Status> tear_down();
@@ -52,6 +52,7 @@ class Rig {
   UringWorld& real_;
   RigOptions options_;
   mount::PoolHost files_;
+  nbd::ExportTable exports_;
   nbd::NbdServer server_;
   PoolId pool_id_;
   mount::PoolStorage storage_;

@@ -41,17 +41,19 @@ std::string to_string(cluster::ExportKind kind) {
     case cluster::ExportKind::kUblk: return "ublk";
     case cluster::ExportKind::kNbd: return "nbd";
     case cluster::ExportKind::kFuseLoop: return "fuse";
+    case cluster::ExportKind::kNbdServer: return "nbd-server";
   }
   HF_UNREACHABLE();
 }
 
 Result<cluster::ExportKind> parse_export_kind(const std::string& text) {
   for (const cluster::ExportKind kind : {cluster::ExportKind::kNone, cluster::ExportKind::kUblk,
-                                         cluster::ExportKind::kNbd, cluster::ExportKind::kFuseLoop}) {
+                                         cluster::ExportKind::kNbd, cluster::ExportKind::kFuseLoop,
+                                         cluster::ExportKind::kNbdServer}) {
     if (text == to_string(kind)) return kind;
   }
   return make_error(ErrorCode::kInvalidArgument,
-                    "\"{}\" is no export; give ublk, nbd or fuse, or nothing for the best that this "
+                    "\"{}\" is no export; give ublk, nbd, fuse or nbd-server, or nothing for the best that this "
                     "kernel offers",
                     text.substr(0, 32));
 }

@@ -200,7 +200,7 @@ void add_attach_and_detach(CLI::App& volume, Context& context) {
   auto args = std::make_shared<Args>();
   CLI::App* attach = volume.add_subcommand("attach", "Make the volume a block device on this node");
   attach->add_option("volume", args->name, "name or id")->required();
-  attach->add_option("--export", args->kind, "ublk, nbd or fuse (default: the best this kernel offers)");
+  attach->add_option("--export", args->kind, "ublk, nbd, fuse, or nbd-server: for NBD clients only (default: the best kernel device)");
   attach->callback([&context, args] {
     context.action = [&context, args](Client& client) {
       v1::AttachVolumeRequest request;

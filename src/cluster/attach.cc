@@ -17,6 +17,8 @@ std::string_view shown(ExportKind kind) {
       return "nbd";
     case ExportKind::kFuseLoop:
       return "fuse";
+    case ExportKind::kNbdServer:
+      return "nbd-server";
   }
   HF_UNREACHABLE("kind {}", static_cast<int>(kind));
 }
@@ -32,7 +34,7 @@ Task<Result<VolumeInfo>> Plane::attach(const AttachVolume& request) {
   HF_CO_TRY(view);
   Status served = co_await serve(view.value(), request.kind);
   HF_CO_TRY(served);
-  if (!view->attachment->record.pinned) {
+  if (request.stays && !view->attachment->record.pinned) {
     view->attachment->record.pinned = true;
     Status recorded = co_await put(*view->attachment);
     HF_CO_TRY(recorded);
@@ -121,7 +123,9 @@ Task<Status> Plane::bring_up(View& view, ExportKind kind) {
   std::vector<ExportKind> offered = ports_.exporter.offered();
   if (kind == ExportKind::kNone) kind = attachment.kind;
   if (kind == ExportKind::kNone) kind = options_.preferred_export;
-  if (kind == ExportKind::kNone && !offered.empty()) kind = offered.front();
+  // One that is no kernel device must be asked for.
+  const bool best = !offered.empty() && offered.front() != ExportKind::kNbdServer;
+  if (kind == ExportKind::kNone && best) kind = offered.front();
   if (std::find(offered.begin(), offered.end(), kind) == offered.end()) {
     co_return make_error(
         ErrorCode::kMissingFeature,

@@ -45,8 +45,8 @@ struct ReplicaInfo {
   ReplicaState state = ReplicaState::kOffline;
 };
 
-// How the block device reaches the kernel.
-enum class ExportKind : uint8_t { kNone, kUblk, kNbd, kFuseLoop };
+// How the block device reaches the kernel; kNbdServer: not at all, network clients use it.
+enum class ExportKind : uint8_t { kNone, kUblk, kNbd, kFuseLoop, kNbdServer };
 
 struct MountInfo {
   std::string path;    // where a container or person finds the files
@@ -149,6 +149,9 @@ struct AttachVolume {
   AttachVolume() = default;
   std::string name;
   ExportKind kind = ExportKind::kNone;  // kNone: the best that the kernel offers
+  // False: it stays attached only while somebody uses it (see Exporter::users), for a caller that
+  // comes and goes by itself.
+  bool stays = true;
 };
 
 struct MountVolume {

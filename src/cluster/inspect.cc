@@ -94,7 +94,14 @@ Task<VolumeInfo> Plane::info_of(const View& view, uint32_t snapshots) {
       mount.path = holder.target.empty() ? out.mount_path : holder.target;
       out.mounts.push_back(std::move(mount));
     }
-    if (attachment.holders.empty() && !attachment.pinned && info.message.empty()) {
+    const std::vector<std::string> users = ports_.exporter.users(record.id);
+    for (const std::string& user : users) {
+      MountInfo use;
+      use.holder = user;
+      out.mounts.push_back(std::move(use));
+    }
+    if (attachment.holders.empty() && users.empty() && !attachment.pinned &&
+        info.message.empty()) {
       info.message = "still in use without a mount of anybody; detached as soon as it is not";
     }
   }
@@ -159,6 +166,7 @@ Task<Result<std::vector<NodeInfo>>> Plane::list_nodes() {
         if (kind == ExportKind::kUblk) info.exports.push_back("ublk");
         if (kind == ExportKind::kNbd) info.exports.push_back("nbd");
         if (kind == ExportKind::kFuseLoop) info.exports.push_back("fuse");
+        if (kind == ExportKind::kNbdServer) info.exports.push_back("nbd-server");
       }
     }
     infos.push_back(std::move(info));

@@ -52,6 +52,12 @@ Task<Result<MountInfo>> Plane::mount(const MountVolume& request) {
   }
   Status served = co_await serve(view, ExportKind::kNone);
   HF_CO_TRY(served);
+  if (view.attachment->record.kind == ExportKind::kNbdServer) {
+    co_return make_error(ErrorCode::kInUse,
+                         "volume {} is attached for NBD clients ({}) and cannot be mounted here "
+                         "meanwhile; end them, or detach it",
+                         view.volume->name, view.attachment->record.device);
+  }
   bool unrecorded = false;
   Status primary = co_await ensure_primary(view, &unrecorded);
   if (primary.ok()) {

@@ -84,6 +84,8 @@ class Exporter {
   virtual Task<Status> detach(VolumeId volume) = 0;
   // The device grew: tell the kernel.
   virtual Task<Status> resized(VolumeId volume) = 0;
+  // Who uses it, as far as the export can tell: the connections of kNbdServer. For people.
+  virtual std::vector<std::string> users(VolumeId) const { return {}; }
   // Exports of ours in this kernel that nobody serves yet (after a restart).
   virtual Task<Result<std::vector<ExportInfo>>> orphans() = 0;
   // Stops serving without detaching: the kernel side is kept for the next daemon. Before a clean

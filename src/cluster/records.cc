@@ -25,8 +25,8 @@ constexpr std::array<std::string_view, 3> names_of(VolumePhase) {
 constexpr std::array<std::string_view, 3> names_of(HolderState) {
   return {"arriving", "held", "leaving"};
 }
-constexpr std::array<std::string_view, 4> names_of(ExportKind) {
-  return {"none", "ublk", "nbd", "fuse_loop"};
+constexpr std::array<std::string_view, 5> names_of(ExportKind) {
+  return {"none", "ublk", "nbd", "fuse_loop", "nbd_server"};
 }
 
 // One list of fields per record serves both directions: `Writer` puts each into a JSON object,

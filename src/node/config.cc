@@ -5,6 +5,7 @@
 #include <toml++/toml.h>
 
 #include "base/units.h"
+#include "uring/socket_address.h"
 
 namespace hf::node {
 namespace {
@@ -46,10 +47,17 @@ Status read_key(const std::string& file, std::string_view key, const toml::node&
   const std::pair<std::string_view, std::string*> strings[] = {
       {"state_dir", &config->state_dir},     {"run_dir", &config->run_dir},
       {"docker_socket", &config->docker_socket}, {"http_host", &config->http_host},
-      {"grpc_tcp", &config->grpc_tcp},       {"node_name", &config->node_name},
+      {"grpc_tcp", &config->grpc_tcp},       {"nbd_tcp", &config->nbd_tcp},
+      {"node_name", &config->node_name},
       {"holder_program", &config->holder_program}, {"export", &config->export_kind}};
   for (const auto& [name, target] : strings) {
     if (name == key) return read_string(file, key, node, target);
+  }
+  if (key == "nbd_tcp_open") {
+    const auto value = node.value_exact<bool>();
+    if (!value) return bad_key(file, key, "give true or false");
+    config->nbd_tcp_open = *value;
+    return {};
   }
   if (key == "http_port") return read_port(file, node, &config->http_port);
   if (key == "journal_size") return read_size(file, key, node, &config->journal_bytes);
@@ -61,7 +69,28 @@ Status read_key(const std::string& file, std::string_view key, const toml::node&
   }
   return bad_key(file, key,
                  "unknown key; known are state_dir, run_dir, docker_socket, http_host, http_port, "
-                 "grpc_tcp, node_name, holder_program, export, journal_size, log_level");
+                 "grpc_tcp, nbd_tcp, nbd_tcp_open, node_name, holder_program, export, journal_size, log_level");
+}
+
+// Who can reach the address can read and write every volume.
+Status check_nbd_tcp(const NodeConfig& config) {
+  if (config.nbd_tcp.empty()) return {};
+  const Result<SocketAddress> address = SocketAddress::parse("tcp:" + config.nbd_tcp);
+  const Result<std::vector<RawAddress>> raw =
+      address.ok() ? resolve_numeric(*address) : Result<std::vector<RawAddress>>(address.error());
+  if (!raw.ok() || raw->empty()) {
+    return make_error(ErrorCode::kInvalidArgument,
+                      "nbd_tcp \"{}\": give a numeric address and a port, as 127.0.0.1:10809",
+                      config.nbd_tcp);
+  }
+  const std::string text = address_text(raw->front());
+  if (text.starts_with("tcp:127.") || text.starts_with("tcp:[::1]:") || config.nbd_tcp_open) {
+    return {};
+  }
+  return make_error(ErrorCode::kInvalidArgument,
+                    "nbd_tcp \"{}\" is not loopback: NBD has no authentication here, whoever reaches "
+                    "the address has every volume; if that network is trusted, set nbd_tcp_open = true",
+                    config.nbd_tcp);
 }
 
 }  // namespace
@@ -105,6 +134,7 @@ Status check_config(const NodeConfig& config) {
                       "journal_size {}: give a multiple of 4K from 16M to 16G",
                       format_size(config.journal_bytes));
   }
+  HF_TRY(check_nbd_tcp(config));
   if (!config.export_kind.empty() && config.export_kind != "ublk" && config.export_kind != "nbd" &&
       config.export_kind != "fuse") {
     return make_error(ErrorCode::kInvalidArgument,

@@ -17,6 +17,10 @@ struct NodeConfig {
   std::string http_host = "127.0.0.1";
   uint16_t http_port = 9010;     // /healthz and /metrics; 0: none
   std::string grpc_tcp;          // "127.0.0.1:9100": the SDK on TCP as well; "": Unix socket only
+  // The NBD server on TCP as well: "127.0.0.1:10809"; "": Unix socket only. There is no
+  // authentication, so an address that is not loopback needs nbd_tcp_open, too.
+  std::string nbd_tcp;
+  bool nbd_tcp_open = false;
   std::string node_name;         // default: host name
   std::string holder_program;    // default: holdfast-holder beside this program
   std::string export_kind;       // "ublk", "nbd", "fuse"; "": the best that the kernel offers
@@ -24,6 +28,7 @@ struct NodeConfig {
   LogLevel log_level = LogLevel::kInfo;
 
   std::string api_socket() const { return run_dir + "/api.sock"; }
+  std::string nbd_socket() const { return run_dir + "/nbd.sock"; }
   std::string holder_socket() const { return run_dir + "/holder.sock"; }
   std::string state_file() const { return state_dir + "/state.db"; }
   std::string mount_root() const { return state_dir + "/mounts"; }

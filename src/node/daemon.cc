@@ -114,7 +114,8 @@ Task<Status> Daemon::start_control() {
       block::make_default_drivers(world, real_->loop(), *kernel_io_, settings));
   Status exports = co_await exports_->start();
   HF_CO_TRY(exports);
-  exporter_ = std::make_unique<ExportAdapter>(*exports_);
+  nbd_exports_ = std::make_unique<NbdExports>(config_.nbd_socket());
+  exporter_ = std::make_unique<ExportAdapter>(*exports_, *nbd_exports_);
   pool_files_ = std::make_unique<mount::PoolHost>(world, config_.run_dir);
   host_ = std::make_unique<StoreHost>(world, *pool_files_, identity_, config_.journal_bytes);
   mounts_ = std::make_unique<mount::Mounter>(world, config_.mount_root());
@@ -139,6 +140,18 @@ Task<Status> Daemon::start_control() {
   cluster::ControlPorts ports{*host_, *exporter_, *mounter_, *store_, world.clock, world.random};
   control_ = std::make_unique<cluster::ControlPlane>(ports, options);
   co_return co_await control_->start();
+}
+
+Task<Status> Daemon::start_nbd() {
+  nbd_exports_->use(*control_);
+  nbd_ = std::make_unique<nbd::NbdServer>(real_->world(), *nbd_exports_, nbd::NbdServerOptions());
+  const ListenOptions options;  // the Unix socket is for root alone
+  Status listening = co_await nbd_->listen("unix:" + config_.nbd_socket(), options);
+  HF_CO_TRY(listening);
+  if (config_.nbd_tcp.empty()) co_return Status();
+  listening = co_await nbd_->listen("tcp:" + config_.nbd_tcp, options);
+  if (!listening.ok()) co_return listening.error().with_context("nbd_tcp");
+  co_return Status();
 }
 
 Status Daemon::start_sockets() {
@@ -190,6 +203,8 @@ Task<Status> Daemon::start(UringWorld& real) {
   HF_CO_TRY(step);
   step = co_await start_control();
   HF_CO_TRY(step);
+  step = co_await start_nbd();
+  HF_CO_TRY(step);
   step = start_sockets();
   HF_CO_TRY(step);
   HF_LOG(kInfo, "node", "started version={} cluster={} node={} state_dir={} api={}", HF_VERSION,
@@ -207,6 +222,8 @@ Task<void> Daemon::stop() {
   };
   co_await run_blocking<bool>(real_->world().blocking, close_sockets);
   co_await api_gate_.close();
+  if (nbd_) co_await nbd_->stop();
+  nbd_.reset();
   if (control_) {
     Status parked = co_await control_->stop();
     if (!parked.ok()) HF_LOG(kWarn, "node", "park_failed error=\"{}\"", parked.error().to_string());
@@ -221,6 +238,7 @@ Task<void> Daemon::stop() {
   host_.reset();
   pool_files_.reset();
   exporter_.reset();
+  nbd_exports_.reset();
   exports_.reset();
   kernel_io_.reset();
   if (store_) co_await store_->close();

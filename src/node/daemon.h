@@ -8,6 +8,7 @@
 #include "api/http/server.h"
 #include "block/export_manager.h"
 #include "block/uring_kernel_io.h"
+#include "block/nbd/nbd_server.h"
 #include "cluster/control_plane.h"
 #include "mount/mounter.h"
 #include "mount/pool_host.h"
@@ -37,6 +38,7 @@ class Daemon {
   Task<Status> take_locks();
   Task<Status> start_state();
   Task<Status> start_control();
+  Task<Status> start_nbd();
   Status start_sockets();
   void stop_sockets();
 
@@ -48,6 +50,7 @@ class Daemon {
   std::unique_ptr<state::SqliteStore> store_;
   std::unique_ptr<block::UringKernelIo> kernel_io_;
   std::unique_ptr<block::ExportManager> exports_;
+  std::unique_ptr<NbdExports> nbd_exports_;
   std::unique_ptr<ExportAdapter> exporter_;
   std::unique_ptr<mount::PoolHost> pool_files_;
   std::unique_ptr<StoreHost> host_;
@@ -55,6 +58,7 @@ class Daemon {
   std::unique_ptr<MountAdapter> mounter_;
   std::unique_ptr<cluster::ControlPlane> control_;
 
+  std::unique_ptr<nbd::NbdServer> nbd_;
   Gate api_gate_;
   std::unique_ptr<api::LoopBridge> bridge_;
   std::unique_ptr<api::DockerPlugin> docker_;

@@ -1,24 +1,27 @@
-// block::ExportManager in the shape of cluster::Exporter.
+// block::ExportManager and the NBD server's exports in the shape of cluster::Exporter.
 #pragma once
 
 #include "block/export_manager.h"
 #include "cluster/ports.h"
+#include "node/nbd_exports.h"
 
 namespace hf::node {
 
 class ExportAdapter : public cluster::Exporter {
  public:
-  explicit ExportAdapter(block::ExportManager& manager) : manager_(manager) {}
+  ExportAdapter(block::ExportManager& manager, NbdExports& nbd) : manager_(manager), nbd_(nbd) {}
   std::vector<cluster::ExportKind> offered() const override;
   Task<Result<cluster::ExportInfo>> attach(VolumeId volume, cluster::ExportKind kind,
                                            std::shared_ptr<BlockDevice> device) override;
-  Task<Status> detach(VolumeId volume) override { return manager_.detach(volume); }
-  Task<Status> resized(VolumeId volume) override { return manager_.resized(volume); }
+  Task<Status> detach(VolumeId volume) override;
+  Task<Status> resized(VolumeId volume) override;
+  std::vector<std::string> users(VolumeId volume) const override { return nbd_.users(volume); }
   Task<Result<std::vector<cluster::ExportInfo>>> orphans() override;
-  Task<Status> park() override { return manager_.park(); }
+  Task<Status> park() override;
 
  private:
   block::ExportManager& manager_;
+  NbdExports& nbd_;
 };
 
 }  // namespace hf::node

@@ -19,7 +19,7 @@ constexpr char kConfigFile[] = "/etc/holdfast/holdfastd.toml";
 struct Flags {
   std::string config_file = kConfigFile;
   bool config_given = false;
-  std::string log_level, state_dir, run_dir, docker_socket, node_name, export_kind;
+  std::string log_level, state_dir, run_dir, docker_socket, node_name, export_kind, nbd_tcp;
   bool no_docker = false;
   int http_port = -1;
 };
@@ -30,7 +30,7 @@ Status apply(const Flags& flags, NodeConfig* config) {
   const std::pair<const std::string*, std::string*> texts[] = {
       {&flags.state_dir, &config->state_dir},         {&flags.run_dir, &config->run_dir},
       {&flags.docker_socket, &config->docker_socket}, {&flags.node_name, &config->node_name},
-      {&flags.export_kind, &config->export_kind}};
+      {&flags.export_kind, &config->export_kind},     {&flags.nbd_tcp, &config->nbd_tcp}};
   for (const auto& [from, to] : texts) {
     if (!from->empty()) *to = *from;
   }
@@ -120,6 +120,7 @@ int main_with(int argc, char** argv) {
       ->check(CLI::Range(0, 65535));
   app.add_option("--node-name", flags.node_name, "default: the host name");
   app.add_option("--export", flags.export_kind, "ublk, nbd or fuse; default: the best here");
+  app.add_option("--nbd-tcp", flags.nbd_tcp, "address of the NBD server on TCP; default: none");
   app.add_option("--log-level", flags.log_level, "debug, info, warn, error or off");
   try {
     app.parse(argc, argv);

@@ -17,6 +17,8 @@ mount::FilesystemSpec to_mount(const cluster::FilesystemSpec& from) {
   return out;
 }
 
+bool is_kernel_device(const std::string& device) { return device.starts_with('/'); }
+
 }  // namespace
 
 Task<Status> MountAdapter::prepare(std::string device, cluster::FilesystemSpec spec) {
@@ -32,9 +34,14 @@ Task<Status> MountAdapter::unmount(std::string path) { return mounter_.unmount(s
 Task<Status> MountAdapter::grow(std::string device, std::string path, spec::FsType fs) {
   return mounter_.grow(std::move(device), std::move(path), fs);
 }
+// What has no device in this kernel is not mounted here.
 Task<Result<std::vector<std::string>>> MountAdapter::mounts_of(std::string device) {
-  return mounter_.mounts_of(std::move(device));
+  if (!is_kernel_device(device)) co_return std::vector<std::string>();
+  co_return co_await mounter_.mounts_of(std::move(device));
 }
-Task<Result<bool>> MountAdapter::in_use(std::string device) { return mounter_.in_use(std::move(device)); }
+Task<Result<bool>> MountAdapter::in_use(std::string device) {
+  if (!is_kernel_device(device)) co_return false;
+  co_return co_await mounter_.in_use(std::move(device));
+}
 
 }  // namespace hf::node

@@ -16,6 +16,27 @@ std::string write_temp(const std::string& text) {
   return path;
 }
 
+TEST(NodeConfig, NbdOnTcpIsForLoopbackUnlessToldOtherwise) {
+  const auto with = [](const char* address, bool open) {
+    NodeConfig config;
+    config.nbd_tcp = address;
+    config.nbd_tcp_open = open;
+    return check_config(config);
+  };
+  EXPECT_TRUE(with("", false).ok());
+  EXPECT_TRUE(with("127.0.0.1:10809", false).ok());
+  EXPECT_TRUE(with("[::1]:10809", false).ok());
+  EXPECT_TRUE(with("10.0.0.1:10809", true).ok());
+  for (const char* address : {"10.0.0.1:10809", "0.0.0.0:10809", "[::]:10809"}) {
+    const Status refused = with(address, false);
+    EXPECT_EQ(refused.code(), ErrorCode::kInvalidArgument) << address;
+    EXPECT_NE(refused.error().message().find("nbd_tcp_open"), std::string::npos) << address;
+  }
+  for (const char* address : {"localhost:10809", "127.evil.example:1", "127.0.0.1", ":1", "x"}) {
+    EXPECT_EQ(with(address, true).code(), ErrorCode::kInvalidArgument) << address;
+  }
+}
+
 TEST(Config, ReadsEveryKey) {
   NodeConfig config;
   const std::string path = write_temp(R"(

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 
 #include <cerrno>
@@ -14,9 +15,24 @@
 namespace hf {
 namespace {
 
-void set_option(int fd, int level, int option) {
-  const int on = 1;
-  (void)setsockopt(fd, level, option, &on, sizeof on);
+void set_option(int fd, int level, int option, int value = 1) {
+  (void)setsockopt(fd, level, option, &value, sizeof value);
+}
+
+// A peer whose machine died is noticed after about a minute. (Unix sockets have no such thing.)
+void set_keepalive(int fd) {
+  set_option(fd, SOL_SOCKET, SO_KEEPALIVE);
+  set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, 30);
+  set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, 10);
+  set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, 3);
+}
+
+// Who is at the other end of an accepted Unix socket.
+std::string unix_peer(int fd, const std::string& address) {
+  ucred peer{};
+  socklen_t size = sizeof peer;
+  if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) return "a client of " + address;
+  return fmt::format("pid {} on {}", peer.pid, address);
 }
 
 class UringListener final : public Listener {
@@ -43,8 +59,8 @@ class UringListener final : public Listener {
       if (fd >= 0) {
         OwnedFd owned(fd);
         if (closed_) co_return closed_error();
-        set_option(fd, SOL_SOCKET, SO_KEEPALIVE);
-        std::string name = file_.path.empty() ? address_text(peer) : "a client of " + address_;
+        if (file_.path.empty()) set_keepalive(fd);
+        std::string name = file_.path.empty() ? address_text(peer) : unix_peer(fd, address_);
         std::unique_ptr<Stream> stream = adopt_stream(loop_, std::move(owned), std::move(name));
         co_return stream;
       }

@@ -29,7 +29,7 @@ class NbdInterop : public ::testing::Test {
   NbdInterop()
       : real_(make_real_world()),
         memory(std::make_shared<MemoryDevice>(kSize)),
-        server(world(), NbdServerOptions()) {
+        server(world(), table, NbdServerOptions()) {
     char dir[] = "/tmp/hf-nbd-XXXXXX";  // short: the clients' socket addresses have 108 bytes
     HF_ASSERT(mkdtemp(dir) != nullptr);
     dir_ = dir;
@@ -52,13 +52,13 @@ class NbdInterop : public ::testing::Test {
     writable.name = "pg";
     writable.description = "a volume";
     writable.device = memory;
-    Status added = server.add_export(std::move(writable));
+    Status added = table.add(std::move(writable));
     HF_ASSERT(added.ok());
     NbdExport frozen;
     frozen.name = "frozen";
     frozen.device = memory;
     frozen.read_only = true;
-    added = server.add_export(std::move(frozen));
+    added = table.add(std::move(frozen));
     HF_ASSERT(added.ok());
     const ListenOptions options;
     Status listening = co_await server.listen("unix:" + path("nbd.sock"), options);
@@ -125,6 +125,7 @@ class NbdInterop : public ::testing::Test {
   std::string dir_;
   std::string missing_;
   std::shared_ptr<MemoryDevice> memory;
+  ExportTable table;
   NbdServer server;
 };
 

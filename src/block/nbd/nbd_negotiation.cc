@@ -22,7 +22,43 @@ bool selects_allocation(std::string_view query, bool listing) {
   return query == kAllocationContext || (listing && query == "base:");
 }
 
+// Why an export is not to be had, as an answer to `option`.
+void refuse_export(uint32_t option, const Error& error, std::vector<std::byte>* out) {
+  if (error.code() == ErrorCode::kNotFound) {
+    refuse(option, OptionReply::kUnknownExport, "there is no export of that name", out);
+  } else {
+    refuse(option, OptionReply::kPolicy, error.message().substr(0, kStringMax), out);
+  }
+}
+
 }  // namespace
+
+std::optional<std::string> named_export(uint32_t option, ByteSpan data) {
+  switch (static_cast<Option>(option)) {
+    case Option::kExportName:
+      if (!is_valid_text(data)) return std::nullopt;
+      return std::string(text_of(data));
+    case Option::kInfo:
+    case Option::kGo: {
+      const Result<InfoRequest> request = decode_info_request(data);
+      if (!request.ok()) return std::nullopt;
+      return std::string(request->name);
+    }
+    case Option::kListMetaContext:
+    case Option::kSetMetaContext: {
+      const Result<MetaRequest> request = decode_meta_request(data);
+      if (!request.ok()) return std::nullopt;
+      return std::string(request->export_name);
+    }
+    default:
+      return std::nullopt;
+  }
+}
+
+bool enters_transmission(uint32_t option) {
+  return static_cast<Option>(option) == Option::kGo ||
+         static_cast<Option>(option) == Option::kExportName;
+}
 
 Status Negotiation::client_flags(uint32_t flags) {
   if ((flags & ~uint32_t{kFixedNewstyle | kNoZeroes}) != 0) {
@@ -64,10 +100,8 @@ Result<Negotiation::Step> Negotiation::export_name(ByteSpan data, std::vector<st
     return make_error(ErrorCode::kProtocol, "an export name of {} bytes, or with a NUL",
                       data.size());
   }
-  const std::optional<ExportFacts> facts = exports_.find(text_of(data));
-  if (!facts) {  // this option knows no refusal
-    return make_error(ErrorCode::kNotFound, "there is no export \"{}\"", printable(text_of(data)));
-  }
+  const Result<ExportFacts> facts = exports_.find(text_of(data));
+  HF_TRY(facts);  // this option knows no refusal
   export_name_ = facts->name;
   Out o(out);
   o.u64(facts->size);
@@ -132,9 +166,9 @@ Negotiation::Step Negotiation::info(uint32_t option, ByteSpan data, std::vector<
     refuse(option, OptionReply::kInvalid, request.error().message(), out);
     return Step::kContinue;
   }
-  const std::optional<ExportFacts> facts = exports_.find(request->name);
-  if (!facts) {
-    refuse(option, OptionReply::kUnknownExport, "there is no export of that name", out);
+  const Result<ExportFacts> facts = exports_.find(request->name);
+  if (!facts.ok()) {
+    refuse_export(option, facts.error(), out);
     return Step::kContinue;
   }
   send_info(option, *request, *facts, out);
@@ -171,9 +205,9 @@ Negotiation::Step Negotiation::meta_context(uint32_t option, ByteSpan data,
         request.error().message(), out);
     return Step::kContinue;
   }
-  const std::optional<ExportFacts> facts = exports_.find(request->export_name);
-  if (!facts) {
-    refuse(option, OptionReply::kUnknownExport, "there is no export of that name", out);
+  const Result<ExportFacts> facts = exports_.find(request->export_name);
+  if (!facts.ok()) {
+    refuse_export(option, facts.error(), out);
     return Step::kContinue;
   }
   bool selected = listing && request->queries.empty();

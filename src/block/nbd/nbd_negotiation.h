@@ -17,6 +17,7 @@ namespace hf::nbd {
 
 // What a client is told of an export.
 struct ExportFacts {
+  ExportFacts() = default;
   std::string name;
   std::string description;
   uint64_t size = 0;  // bytes
@@ -26,10 +27,16 @@ struct ExportFacts {
 class ExportCatalogue {
  public:
   virtual ~ExportCatalogue() = default;
-  // The empty name is the default export: the only one, where there is one only.
-  virtual std::optional<ExportFacts> find(std::string_view name) const = 0;
+  // The empty name is the default export: the only one, where there is one only. kNotFound; any
+  // other error is a refusal that the client is told the reason of.
+  virtual Result<ExportFacts> find(std::string_view name) const = 0;
   virtual void for_each(const std::function<void(const ExportFacts&)>& visit) const = 0;
 };
+
+// The export that an option is about; none for other options, and where the option is malformed.
+std::optional<std::string> named_export(uint32_t option, ByteSpan data);
+// Whether the transmission begins with this option, if it is granted.
+bool enters_transmission(uint32_t option);
 
 class Negotiation {
  public:

@@ -19,10 +19,11 @@ class Exports final : public ExportCatalogue {
     two_.size = kBlockSize;
     two_.read_only = true;
   }
-  std::optional<ExportFacts> find(std::string_view name) const override {
+  Result<ExportFacts> find(std::string_view name) const override {
     if (name == one_.name || name.empty()) return one_;
     if (name == two_.name) return two_;
-    return std::nullopt;
+    if (name == "busy") return Error(ErrorCode::kInUse, "somebody else has it");
+    return Error(ErrorCode::kNotFound, "no such export");
   }
   void for_each(const std::function<void(const ExportFacts&)>& visit) const override {
     visit(one_);
@@ -70,6 +71,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     in = in.subspan(kOptionHeaderBytes);
     HF_ASSERT(header->length <= kOptionBytesMax);
     if (header->length > in.size()) return 0;
+    const std::optional<std::string> named = named_export(header->option, in.first(header->length));
+    HF_ASSERT(!named || (named->size() <= kStringMax && named->find('\0') == std::string::npos));
     std::vector<std::byte> out;
     const Result<Negotiation::Step> step =
         negotiation.option(header->option, in.first(header->length), &out);
@@ -77,7 +80,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     const bool old_way = static_cast<Option>(header->option) == Option::kExportName;
     if (!old_way) check_replies(out, header->option);
     if (*step == Negotiation::Step::kTransmit) {
-      HF_ASSERT(exports.find(negotiation.export_name()).has_value());
+      HF_ASSERT(named && enters_transmission(header->option));
+      HF_ASSERT(exports.find(negotiation.export_name()).ok());
       HF_ASSERT(!negotiation.allocation() || negotiation.structured());
     }
     if (*step != Negotiation::Step::kContinue) return 0;

@@ -9,11 +9,11 @@ namespace {
 
 class Exports final : public ExportCatalogue {
  public:
-  std::optional<ExportFacts> find(std::string_view name) const override {
+  Result<ExportFacts> find(std::string_view name) const override {
     for (const ExportFacts& facts : all) {
       if (facts.name == name || (name.empty() && all.size() == 1)) return facts;
     }
-    return std::nullopt;
+    return Error(ErrorCode::kNotFound, "no such export");
   }
   void for_each(const std::function<void(const ExportFacts&)>& visit) const override {
     for (const ExportFacts& facts : all) visit(facts);

@@ -43,6 +43,7 @@ enum class OptionReply : uint32_t {
   kInfo = 3,
   kMetaContext = 4,
   kUnsupported = 0x80000001,
+  kPolicy = 0x80000002,
   kInvalid = 0x80000003,
   kUnknownExport = 0x80000006,
   kTooBig = 0x80000009,

@@ -14,66 +14,51 @@ constexpr Duration kAcceptRetry =
 struct NbdServer::Connection : ListHook {
   explicit Connection(std::unique_ptr<Stream> s) : stream(std::move(s)) {}
   std::unique_ptr<Stream> stream;
-  std::shared_ptr<Export> used;          // once an export was chosen
+  std::optional<OpenExport> used;        // once an export was entered
   Transmission* transmission = nullptr;  // while in the second phase
   Gate timers;                           // deadlines that may still look at the stream
+  uint64_t progress = 0;                 // of the transmission, when it was last looked at
+  uint32_t stalls = 0;                   // looks since without any
 };
 
-// --- exports
-// --------------------------------------------------------------------------------------
+// What the exports said of the option at hand: Negotiation decides on that.
+class NbdServer::Asked final : public ExportCatalogue {
+ public:
+  void forget() {
+    found_.reset();
+    all_.clear();
+  }
+  void set(Result<ExportFacts> found) { found_.emplace(std::move(found)); }
+  void set_all(std::vector<ExportFacts> all) { all_ = std::move(all); }
+  Result<ExportFacts> find(std::string_view name) const override {
+    HF_ASSERT(found_.has_value(), "nobody asked for {}", printable(name));
+    return *found_;
+  }
+  void for_each(const std::function<void(const ExportFacts&)>& visit) const override {
+    for (const ExportFacts& facts : all_) visit(facts);
+  }
 
-std::optional<ExportFacts> NbdServer::Catalogue::find(std::string_view name) const {
-  auto at = server_.exports_.find(name);
-  if (name.empty() && server_.exports_.size() == 1) at = server_.exports_.begin();
-  if (at == server_.exports_.end()) return std::nullopt;
-  const NbdExport& item = at->second->item;
-  ExportFacts facts;
-  facts.name = item.name;
-  facts.description = item.description;
-  facts.size = item.device->size();
-  facts.read_only = item.read_only;
-  return facts;
-}
+ private:
+  std::optional<Result<ExportFacts>> found_;
+  std::vector<ExportFacts> all_;
+};
 
-void NbdServer::Catalogue::for_each(const std::function<void(const ExportFacts&)>& visit) const {
-  for (const auto& [name, item] : server_.exports_) visit(*find(name));
-}
-
-NbdServer::NbdServer(World& world, NbdServerOptions options)
-    : world_(world), options_(options), catalogue_(*this) {}
+NbdServer::NbdServer(World& world, ExportSource& exports, NbdServerOptions options)
+    : world_(world), options_(options), exports_(exports) {}
 
 NbdServer::~NbdServer() {
   HF_ASSERT(listeners_.empty() && open_ == 0, "stop the NBD server before destroying it");
 }
 
-Status NbdServer::add_export(NbdExport item) {
-  HF_ASSERT(item.device != nullptr);
-  if (item.name.empty() || !is_valid_text(as_bytes(item.name))) {
-    return make_error(ErrorCode::kInvalidArgument,
-                      "NBD export name \"{}\": 1 to {} bytes without NUL are allowed",
-                      printable(item.name), kStringMax);
+Task<void> NbdServer::disconnect(std::string name) {
+  const auto uses = [&](const Connection& c) { return c.used && c.used->facts.name == name; };
+  drain_where(uses);
+  while (true) {
+    bool any = false;
+    connections_.for_each([&](Connection& connection) { any = any || uses(connection); });
+    if (!any) co_return;
+    co_await export_closed_.wait();
   }
-  if (exports_.contains(item.name)) {
-    return make_error(ErrorCode::kAlreadyExists, "NBD export \"{}\" exists already", item.name);
-  }
-  if (item.description.size() > kStringMax) item.description.resize(kStringMax);
-  auto made = std::make_shared<Export>();
-  made->bytes = byte_granular(item.device);
-  made->item = std::move(item);
-  exports_.emplace(made->item.name, std::move(made));
-  return Status();
-}
-
-Task<Status> NbdServer::remove_export(std::string name) {
-  const auto at = exports_.find(name);
-  if (at == exports_.end()) {
-    co_return make_error(ErrorCode::kNotFound, "there is no NBD export \"{}\"", name);
-  }
-  const std::shared_ptr<Export> gone = at->second;
-  exports_.erase(at);
-  drain_where([&](const Connection& connection) { return connection.used == gone; });
-  co_await gone->users.close();
-  co_return Status();
 }
 
 // --- listening
@@ -89,6 +74,7 @@ Task<Status> NbdServer::listen(std::string address, ListenOptions options) {
     (*listener)->close();
     co_return make_error(ErrorCode::kClosed, "listen on {}: the NBD server was stopped", address);
   }
+  if (listeners_.empty()) spawn(gate_, watch_stalls());
   listeners_.push_back(std::move(*listener));
   HF_LOG(kInfo, "block", "nbd_listening address={}", listeners_.back()->address());
   const bool spawned = spawn(gate_, accept_loop(*listeners_.back()));
@@ -146,12 +132,13 @@ Task<void> NbdServer::serve(std::unique_ptr<Stream> stream) {
   connection.stream->close();
   log_end(connection, ended);
   co_await connection.timers.close();
+  co_await close_export(connection);
   connection.unlink();
   --open_;
 }
 
 void NbdServer::log_end(const Connection& connection, const Status& ended) {
-  const std::string name = connection.used ? printable(connection.used->item.name) : std::string();
+  const std::string name = connection.used ? printable(connection.used->facts.name) : std::string();
   const std::string& peer = connection.stream->peer();
   if (ended.ok() || ended.code() == ErrorCode::kCancelled) {
     HF_LOG(kDebug, "block", "nbd_closed peer={} export=\"{}\"", peer, name);
@@ -166,17 +153,24 @@ void NbdServer::log_end(const Connection& connection, const Status& ended) {
 }
 
 Task<Status> NbdServer::converse(Connection& connection) {
-  Negotiation negotiation(catalogue_);
-  bool chosen = false;
+  Asked asked;
+  Negotiation negotiation(asked);
   CancelSource in_time;
   spawn(connection.timers, close_after(*connection.stream, options_.handshake_timeout, in_time));
-  Status agreed = co_await handshake(connection, negotiation, &chosen);
+  Status ended = co_await handshake(connection, negotiation, asked);
   in_time.cancel();
   // The timer looks at in_time until it has ended.
   co_await connection.timers.wait_empty();
-  HF_CO_TRY(agreed);
-  if (!chosen) co_return Status();
-  co_return co_await transmit(connection, negotiation);
+  if (ended.ok() && connection.used) ended = co_await transmit(connection, negotiation);
+  co_return ended;
+}
+
+Task<void> NbdServer::close_export(Connection& connection) {
+  if (!connection.used) co_return;
+  OpenExport used = std::move(*connection.used);
+  connection.used.reset();
+  co_await exports_.close(std::move(used), connection.stream->peer());
+  export_closed_.notify_all();
 }
 
 Task<void> NbdServer::close_after(Stream& stream, Duration timeout, CancelToken cancel) {
@@ -184,8 +178,7 @@ Task<void> NbdServer::close_after(Stream& stream, Duration timeout, CancelToken 
   if (slept.ok()) stream.close();
 }
 
-Task<Status> NbdServer::handshake(Connection& connection, Negotiation& negotiation,
-                                  bool* transmit) {
+Task<Status> NbdServer::handshake(Connection& connection, Negotiation& negotiation, Asked& asked) {
   Stream& stream = *connection.stream;
   std::vector<std::byte> out;
   append_greeting(&out);
@@ -198,45 +191,74 @@ Task<Status> NbdServer::handshake(Connection& connection, Negotiation& negotiati
   std::memcpy(&flags, head.data(), sizeof flags);
   const Status fine = negotiation.client_flags(__builtin_bswap32(flags));
   HF_CO_TRY(fine);
+  co_return co_await answer_options(connection, negotiation, asked);
+}
+
+// Ok with an export in use: the transmission begins. Ok without: the client said goodbye.
+Task<Status> NbdServer::answer_options(Connection& connection, Negotiation& negotiation,
+                                       Asked& asked) {
+  Stream& stream = *connection.stream;
+  std::array<std::byte, kOptionHeaderBytes> head;
   std::vector<std::byte> data;
+  std::vector<std::byte> out;
   while (true) {
-    got = co_await stream.read_exact(head);
-    HF_CO_TRY(got);
+    Status status = co_await stream.read_exact(head);
+    HF_CO_TRY(status);
     const Result<OptionHeader> header = decode_option_header(head);
     HF_CO_TRY(header);
     data.resize(header->length);
-    if (!data.empty()) got = co_await stream.read_exact(data);
-    HF_CO_TRY(got);
+    if (!data.empty()) status = co_await stream.read_exact(data);
+    HF_CO_TRY(status);
+    status = co_await look_up(connection, header->option, data, asked);
+    HF_CO_TRY(status);
     out.clear();
     const Result<Negotiation::Step> step = negotiation.option(header->option, data, &out);
     HF_CO_TRY(step);
-    if (*step == Negotiation::Step::kTransmit) {
-      // Found without a pause since: the catalogue named it a moment ago.
-      const std::shared_ptr<Export> chosen = exports_.find(negotiation.export_name())->second;
-      const bool entered = chosen->users.try_enter();
-      HF_ASSERT(entered);
-      connection.used = chosen;
-    }
-    if (!out.empty()) sent = co_await stream.write_bytes(out);
-    if (!sent.ok() && connection.used) connection.used->users.leave();
-    HF_CO_TRY(sent);
-    if (*step == Negotiation::Step::kEnd) co_return Status();
-    if (*step == Negotiation::Step::kTransmit) {
-      *transmit = true;
-      co_return Status();
-    }
+    HF_ASSERT((*step == Negotiation::Step::kTransmit) == connection.used.has_value());
+    if (!out.empty()) status = co_await stream.write_bytes(out);
+    HF_CO_TRY(status);
+    if (*step != Negotiation::Step::kContinue) co_return Status();
   }
+}
+
+Task<Status> NbdServer::look_up(Connection& connection, uint32_t option, ByteSpan data,
+                                Asked& asked) {
+  asked.forget();
+  if (static_cast<Option>(option) == Option::kList) {
+    Result<std::vector<ExportFacts>> all = co_await exports_.list();
+    HF_CO_TRY(all);
+    asked.set_all(std::move(*all));
+    co_return Status();
+  }
+  std::optional<std::string> name = named_export(option, data);
+  if (!name) co_return Status();
+  if (!enters_transmission(option)) {
+    Result<ExportFacts> found = co_await exports_.find(std::move(*name));
+    asked.set(std::move(found));
+    co_return Status();
+  }
+  Result<OpenExport> opened = co_await exports_.open(*name, connection.stream->peer());
+  if (opened.ok()) {
+    asked.set(opened->facts);
+    connection.used = std::move(*opened);
+  } else {
+    HF_LOG(kInfo, "block", "nbd_export_refused peer={} export=\"{}\" error=\"{}\"",
+           connection.stream->peer(), printable(*name), opened.error().to_string());
+    asked.set(opened.error());
+  }
+  co_return Status();
 }
 
 Task<Status> NbdServer::transmit(Connection& connection, const Negotiation& negotiation) {
   TransmissionOptions options;
-  options.read_only = connection.used->item.read_only;
+  options.read_only = connection.used->facts.read_only;
   options.structured = negotiation.structured();
   options.allocation = negotiation.allocation();
-  Transmission transmission(*connection.stream, connection.used->bytes, buffers_, options);
+  options.memory = &memory_;
+  Transmission transmission(*connection.stream, connection.used->device, buffers_, options);
   connection.transmission = &transmission;
   HF_LOG(kDebug, "block", "nbd_open peer={} export=\"{}\"", connection.stream->peer(),
-         connection.used->item.name);
+         printable(connection.used->facts.name));
   Status ended = co_await transmission.run();
   connection.transmission = nullptr;
   const TransmissionCounts& counts = transmission.counts();
@@ -244,7 +266,6 @@ Task<Status> NbdServer::transmit(Connection& connection, const Negotiation& nego
   counts_.transmission.failed += counts.failed;
   counts_.transmission.bytes_read += counts.bytes_read;
   counts_.transmission.bytes_written += counts.bytes_written;
-  connection.used->users.leave();
   co_return ended;
 }
 
@@ -257,6 +278,28 @@ void NbdServer::drain_where(const std::function<bool(const Connection&)>& chosen
       spawn(connection.timers, drain(connection));
     }
   });
+}
+
+// One look at all connections now and then, instead of a timer for each request.
+Task<void> NbdServer::watch_stalls() {
+  constexpr uint32_t kLooks = 4;
+  while (true) {
+    Status slept = co_await world_.clock.sleep_for(options_.stall_timeout / kLooks, stopping_);
+    if (!slept.ok()) co_return;
+    connections_.for_each([&](Connection& connection) {
+      const Transmission* transmission = connection.transmission;
+      if (transmission == nullptr || !transmission->waits_for_client() ||
+          transmission->progress() != connection.progress) {
+        connection.stalls = 0;
+      } else if (++connection.stalls == kLooks) {
+        ++counts_.stalled;
+        HF_LOG(kWarn, "block", "nbd_stalled peer={} export=\"{}\": closed",
+               connection.stream->peer(), printable(connection.used->facts.name));
+        connection.stream->close();
+      }
+      if (transmission != nullptr) connection.progress = transmission->progress();
+    });
+  }
 }
 
 Task<void> NbdServer::drain(Connection& connection) {

@@ -29,7 +29,7 @@ struct Place {
         server_process(server_host),
         client_process(client_host),
         memory(std::make_shared<MemoryDevice>(4 * kMiB)),
-        server(server_process.world(), server_options()) {
+        server(server_process.world(), table, server_options()) {
     set_log_level(LogLevel::kOff);
   }
   static NbdServerOptions server_options() {
@@ -43,7 +43,7 @@ struct Place {
     NbdExport item;
     item.name = std::move(name);
     item.device = std::move(device);
-    const Status added = server.add_export(std::move(item));
+    const Status added = table.add(std::move(item));
     HF_ASSERT(added.ok());
     if (!server.addresses().empty()) co_return;
     const ListenOptions options;
@@ -74,6 +74,7 @@ struct Place {
   SimProcess server_process;
   SimProcess client_process;
   std::shared_ptr<MemoryDevice> memory;
+  ExportTable table;
   NbdServer server;
 };
 
@@ -178,8 +179,9 @@ Task<void> remove_while_used(Place& place) {
   HF_CO_ASSERT_OK(a);
   Result<std::unique_ptr<TestClient>> b = co_await place.open("other");
   HF_CO_ASSERT_OK(b);
-  Status removed = co_await place.server.remove_export("pg");
+  Status removed = place.table.remove("pg");
   EXPECT_TRUE(removed.ok());
+  co_await place.server.disconnect("pg");
   EXPECT_EQ(place.memory.use_count(), 1) << "nobody uses the device any more";
   bool ended = co_await (*a)->sees_the_end();
   EXPECT_TRUE(ended);
@@ -188,7 +190,7 @@ Task<void> remove_while_used(Place& place) {
   EXPECT_TRUE(reply.ok()) << "another export is not touched";
   Result<std::unique_ptr<TestClient>> again = co_await place.open("pg");
   EXPECT_EQ(again.code(), ErrorCode::kNotFound);
-  removed = co_await place.server.remove_export("pg");
+  removed = place.table.remove("pg");
   EXPECT_EQ(removed.code(), ErrorCode::kNotFound);
   co_await place.server.stop();
 }
