@@ -1,10 +1,10 @@
-# verb: [arguments] -- measures against the bare device and writes docs/performance.md
+# verb: [--quick] -- measures against the bare device and writes docs/performance.md
 # offered-if: [ -x bench/run ]
 #
-# bench/run --help says more.
+# About ten minutes; --quick takes about three, prints the table and leaves the page alone. bench/run --help says more.
 set -u -o pipefail
 . tools/dev/common.sh
 install_deps build run test
 take_flavour
-configure_and_build
+configure_and_build store_bench holdfastd holdfast holdfast-holder
 exec bench/run "$@"
