@@ -97,8 +97,11 @@ Task<Status> ExportManager::start() {
   const auto worth = [](const Offer& o) {
     return (o.survives_restart ? 2 : 0) + (o.grows_online ? 1 : 0);
   };
-  std::stable_sort(offers_.begin(), offers_.end(),
-                   [&](const Offer& a, const Offer& b) { return worth(a) > worth(b); });
+  // By insertion: std::stable_sort of gcc 12's library does not pass clang 19 (the fuzzers' compiler).
+  const auto before = [&](const Offer& a, const Offer& b) { return worth(a) > worth(b); };
+  for (auto at = offers_.begin(); at != offers_.end(); ++at) {
+    std::rotate(std::upper_bound(offers_.begin(), at, *at, before), at, std::next(at));
+  }
   if (offered().empty()) {
     std::string why;
     for (const Offer& offer : offers_) why += (why.empty() ? "" : "; ") + offer.why_not;
