@@ -1,5 +1,7 @@
 #include "cluster/catalog.h"
 
+#include <algorithm>
+
 #include "state/txn_retry.h"
 
 namespace hf::cluster {
@@ -126,6 +128,33 @@ Task<Result<std::vector<KeptPool>>> Catalog::pools() {
 }
 Task<Result<std::vector<KeptNode>>> Catalog::nodes() {
   return read_all<NodeRecord>("nodes/", kMaxNodes);
+}
+
+Task<Result<std::map<PoolId, PoolPromise>>> Catalog::promises() {
+  Result<std::vector<state::Entry>> entries =
+      co_await state::range_all(store_, kRoot + "volumes/", kMaxVolumes);
+  HF_CO_TRY(entries);
+  std::map<std::string, Promised> now;
+  std::map<PoolId, PoolPromise> sums;
+  for (const state::Entry& entry : entries.value()) {
+    const auto known = promised_.find(entry.key);
+    Promised& promised = now[entry.key];
+    if (known != promised_.end() && known->second.revision == entry.mod_revision) {
+      promised = known->second;
+    } else {
+      Result<VolumeRecord> record = decode_record<VolumeRecord>(entry.key, entry.value);
+      HF_CO_TRY(record);
+      promised.revision = entry.mod_revision;
+      promised.bytes = std::max(record->size_bytes, record->resizing_to_bytes);
+      for (const MemberRecord& member : record->members) promised.pools.push_back(member.pool);
+    }
+    for (const PoolId& pool : promised.pools) {
+      sums[pool].bytes += promised.bytes;
+      sums[pool].replicas += 1;
+    }
+  }
+  promised_ = std::move(now);
+  co_return std::move(sums);
 }
 
 Task<Status> Catalog::commit(Batch batch) {

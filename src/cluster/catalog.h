@@ -7,6 +7,7 @@
 // anew), kCorruption and kNewerFormat of records.
 #pragma once
 
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -40,6 +41,12 @@ using KeptAttachment = Kept<AttachmentRecord>;
 using KeptPool = Kept<PoolRecord>;
 using KeptNode = Kept<NodeRecord>;
 using KeptName = Kept<NameRecord>;
+
+// What volumes have been promised of a pool.
+struct PoolPromise {
+  uint64_t bytes = 0;
+  uint32_t replicas = 0;
+};
 
 class Catalog;
 
@@ -87,6 +94,10 @@ class Catalog {
   Task<Result<std::vector<KeptPool>>> pools();
   Task<Result<std::vector<KeptNode>>> nodes();
 
+  // Summed over all volumes. Reads every record, and decodes those that are new or changed since the
+  // last call: a create among thousands of volumes needs it.
+  Task<Result<std::map<PoolId, PoolPromise>>> promises();
+
   // Durable when ok.
   Task<Status> commit(Batch batch);
 
@@ -114,6 +125,14 @@ class Catalog {
   state::KvStore& store_;
   Clock& clock_;
   uint64_t writer_;
+
+  // A volume's members as of a revision: the same revision is the same record.
+  struct Promised {
+    state::Revision revision = 0;
+    uint64_t bytes = 0;
+    std::vector<PoolId> pools;
+  };
+  std::map<std::string, Promised> promised_;  // by key; at most kMaxVolumes
 };
 
 }  // namespace hf::cluster

@@ -136,19 +136,12 @@ Task<Result<PoolInfo>> Plane::pool_info(const PoolRecord& record, uint64_t provi
 Task<Result<std::vector<PoolInfo>>> Plane::pool_infos() {
   Result<std::vector<KeptPool>> pools = co_await catalog_.pools();
   HF_CO_TRY(pools);
-  Result<std::vector<KeptVolume>> volumes = co_await catalog_.volumes();
-  HF_CO_TRY(volumes);
-  std::map<PoolId, std::pair<uint64_t, uint32_t>> promised;
-  for (const KeptVolume& volume : volumes.value()) {
-    for (const MemberRecord& member : volume->members) {
-      promised[member.pool].first += std::max(volume->size_bytes, volume->resizing_to_bytes);
-      promised[member.pool].second += 1;
-    }
-  }
+  Result<std::map<PoolId, PoolPromise>> promised = co_await catalog_.promises();
+  HF_CO_TRY(promised);
   std::vector<PoolInfo> infos;
   for (const KeptPool& pool : pools.value()) {
-    const std::pair<uint64_t, uint32_t> sum = promised[pool->id];
-    Result<PoolInfo> info = co_await pool_info(pool.record, sum.first, sum.second);
+    const PoolPromise sum = promised.value()[pool->id];
+    Result<PoolInfo> info = co_await pool_info(pool.record, sum.bytes, sum.replicas);
     HF_CO_TRY(info);
     infos.push_back(std::move(info).value());
   }

@@ -283,6 +283,7 @@ Task<Status> Drain::in_place(ReplicaImpl& replica, SegmentKey key, const DrainSe
   (*segment)->begin_drain();
   Status written = co_await write_segment(**segment, replica.place().geometry, work, false);
   (*segment)->end_drain();
+  replica.allocation_changes();
   co_return written;
 }
 
@@ -331,6 +332,7 @@ Task<Status> Drain::into_new_file(ReplicaImpl& replica, std::optional<SegmentKey
   replica.segments().insert(target);
   pool_.cache().drop(place.owner, target);
   pool_.cache().put(place, target, std::move(segment));
+  replica.allocation_changes();
   co_return Status();
 }
 

@@ -77,7 +77,8 @@ class Replica {
   // Replaces the opaque configuration copy, durably (kLimitExceeded above kMaxConfigBytes).
   virtual Task<Status> set_config(std::string config) = 0;
 
-  // Bytes that the head's segment files occupy (shared ones counted too). Walks the files.
+  // Bytes that the head's segment files occupy (shared ones counted too). Walks the files the first time,
+  // and after a drain changed some of them, then at most once a second: up to so old.
   virtual Task<Result<uint64_t>> allocated_bytes() = 0;
   // Returns when everything acknowledged before the call is in the image.
   virtual Task<Status> wait_drained() = 0;

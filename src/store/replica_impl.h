@@ -81,6 +81,8 @@ class ReplicaImpl final : public Replica, public std::enable_shared_from_this<Re
   // and died before it synced them.
   bool names_synced() const { return names_synced_; }
   void set_names_synced() { names_synced_ = true; }
+  // Segment files grow, shrink or go: what allocated_bytes() knew is over.
+  void allocation_changes() { ++allocation_version_; }
   // Unlinks files that nobody sees (all, or of one segment).
   Task<Status> collect_garbage();
   Task<Status> collect_garbage_of(uint32_t index);
@@ -102,6 +104,15 @@ class ReplicaImpl final : public Replica, public std::enable_shared_from_this<Re
   Status check_header(const WriteHeader& header) const;
   Task<Status> write_entries(WriteHeader header, EntryType type, uint64_t offset, uint64_t length,
                              ByteSpan data);
+  // The common read: see read().
+  struct DirectRead {
+    static constexpr uint32_t kMaxBlocks = 32;
+    std::shared_ptr<Segment> segment;
+    uint64_t at = 0;  // in the file
+    bool zeroes = false;
+    uint32_t crcs[kMaxBlocks];
+  };
+  bool plan_direct_read(uint64_t offset, MutableByteSpan out, DirectRead* plan);
   Task<Status> read_aligned(uint64_t offset, MutableByteSpan out);
   Task<Result<ReadOutcome>> read_image(uint32_t layer, uint64_t block, MutableByteSpan out);
   Task<Result<ReadOutcome>> read_segment(uint32_t layer, uint32_t index, uint32_t first,
@@ -141,6 +152,11 @@ class ReplicaImpl final : public Replica, public std::enable_shared_from_this<Re
   Mutex maintenance_;    // snapshot delete, clone, restore, resize: one at a time
   std::unordered_set<uint64_t> corrupt_;  // blocks reported, bounded
   ReplicaStats stats_;
+  uint64_t allocation_version_ = 1;
+  // The last walk: what it found, of which version, and when.
+  uint64_t allocated_ = 0;
+  uint64_t allocated_version_ = 0;
+  MonoTime allocated_at_;
 };
 
 }  // namespace hf

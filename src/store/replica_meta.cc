@@ -8,6 +8,11 @@
 #include "store/replica_impl.h"
 
 namespace hf {
+namespace {
+
+constexpr Duration kAllocatedAge = 1s;
+
+}  // namespace
 
 ReplicaImpl::ReplicaImpl(PoolImpl& pool, uint64_t number, std::string directory,
                          Superblock superblock)
@@ -100,6 +105,12 @@ Task<Result<uint64_t>> ReplicaImpl::allocated_bytes() {
   if (!pass) co_return make_error(ErrorCode::kClosed, "replica {} is closed", id().to_string());
   Status loaded = co_await load();
   HF_CO_TRY(loaded);
+  const MonoTime now = pool_.world().clock.now();
+  const bool current = allocated_version_ == allocation_version_;
+  if (current || (allocated_version_ != 0 && now - allocated_at_ < kAllocatedAge)) {
+    co_return allocated_;
+  }
+  const uint64_t version = allocation_version_;
   uint64_t bytes = 0;
   const std::vector<SegmentKey> keys = map_.visible_all(superblock_.head_layer);
   for (const SegmentKey& key : keys) {
@@ -109,6 +120,9 @@ Task<Result<uint64_t>> ReplicaImpl::allocated_bytes() {
     HF_CO_TRY(info);
     bytes += info->allocated_bytes;
   }
+  allocated_ = bytes;
+  allocated_version_ = version;
+  allocated_at_ = now;
   co_return bytes;
 }
 
@@ -175,6 +189,7 @@ Task<Status> ReplicaImpl::unlink_segments(std::vector<SegmentKey> keys) {
   for (const SegmentKey& key : keys) {
     HF_PROBE("store.segment_collected");
     map_.erase(key);
+    allocation_changes();
     pool_.cache().drop(place_.owner, key);
   }
   for (const SegmentKey& key : keys) {

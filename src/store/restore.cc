@@ -92,6 +92,7 @@ Task<Status> ReplicaImpl::restore_quiesced(SnapshotId id) {
   Status stored = co_await store_next(std::move(next));
   HF_CO_TRY(stored);
   for (const SegmentKey& key : made) map_.insert(key);
+  allocation_changes();
   write_layer_ = superblock_.head_layer;
   guard.unlock();
   co_return co_await collect_garbage();

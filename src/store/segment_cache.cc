@@ -80,6 +80,13 @@ Task<Result<std::shared_ptr<Segment>>> SegmentCache::load(const SegmentPlace& pl
   co_return segment;
 }
 
+std::shared_ptr<Segment> SegmentCache::find(const SegmentPlace& place, SegmentKey segment_key) {
+  const auto found = entries_.find(Key{place.owner, segment_key});
+  if (found == entries_.end()) return nullptr;
+  if (found->second != lru_.begin()) lru_.splice(lru_.begin(), lru_, found->second);
+  return found->second->segment;
+}
+
 Task<Result<std::shared_ptr<Segment>>> SegmentCache::get(const SegmentPlace& place,
                                                          SegmentKey segment_key) {
   const Key key{place.owner, segment_key};

@@ -60,6 +60,8 @@ class SegmentCache {
   // Opens it and reads its table if need be. A table page of which both copies are broken is logged,
   // counted and poisoned: its blocks read as kCorruption. A file that is missing or short is kCorruption.
   Task<Result<std::shared_ptr<Segment>>> get(const SegmentPlace& place, SegmentKey key);
+  // The one that is open already, else null: never waits.
+  std::shared_ptr<Segment> find(const SegmentPlace& place, SegmentKey key);
   // For a file that the drain has just made.
   void put(const SegmentPlace& place, SegmentKey key, std::shared_ptr<Segment> segment);
   // Forgets one, or all of an owner (before they are unlinked).
