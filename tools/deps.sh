@@ -75,6 +75,7 @@ package    debhelper                ./dev package
 package    dpkg-dev                 ./dev package
 package    fakeroot                 ./dev package
 package    mmdebstrap               the clean machine that the package is installed on
+package    lintian                  checks the package that is made
 TABLE
 }
 

@@ -1,14 +1,14 @@
 # verb: [--out FOLDER] -- builds the Debian package into build/package/
 # offered-if: [ -f src/node/CMakeLists.txt ]
 #
-# Builds the tree, then a .deb from what `cmake --install` gives. The version is CMakeLists.txt's, with the commit behind it.
+# Builds the programs and manuals in build/, then a .deb from what `cmake --install` gives. The version is CMakeLists.txt's, with the commit behind it.
 set -eu -o pipefail
 . tools/dev/common.sh
 out=build/package
 if [ "${1:-}" = --out ]; then out=$2; fi
 take_flavour
 install_deps build package
-configure_and_build
+configure_and_build holdfastd holdfast holdfast-holder holdfast-pool manuals
 version=$(sed -n 's/^project(holdfast VERSION \([0-9.]*\).*/\1/p' CMakeLists.txt)
 commit=$(git rev-parse --short=10 HEAD 2>/dev/null || echo unknown)
 stamp=$(git log -1 --format=%ct 2>/dev/null || date +%s)
