@@ -2,6 +2,7 @@
 #include "base/units.h"
 #include "cluster/plane.h"
 #include "runtime/fault_point.h"
+#include "volume/spec/mount_options.h"
 #include "volume/spec/reuse.h"
 #include "volume/spec/validate.h"
 
@@ -28,6 +29,8 @@ Task<Result<VolumeInfo>> Plane::create(const CreateVolume& request) {
   }
   const Status supported = spec::check_support(request.spec, options_.capabilities);
   HF_CO_TRY(supported);
+  const Status mountable = spec::check_mount_options(request.spec.fs, request.spec.mount_options);
+  HF_CO_TRY(mountable);
 
   View view;
   VolumeRecord& record = view.volume.record;

@@ -2,6 +2,7 @@
 
 #include "cluster/plane.h"
 #include "volume/spec/key_table.h"
+#include "volume/spec/mount_options.h"
 #include "volume/spec/validate.h"
 
 namespace hf::cluster {
@@ -112,6 +113,8 @@ Task<Result<VolumeInfo>> Plane::update(const UpdateVolume& request) {
   HF_CO_TRY(changed);
   const Status supported = spec::check_support(changed.value(), options_.capabilities);
   HF_CO_TRY(supported);
+  const Status mountable = spec::check_mount_options(changed->fs, changed->mount_options);
+  HF_CO_TRY(mountable);
   const uint64_t size_bytes = changed->size_bytes;
   changed->size_bytes = record.spec.size_bytes;
   // A size that cannot be had refuses the whole update, so it goes first.

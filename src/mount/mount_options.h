@@ -1,5 +1,5 @@
-// Which mount options a volume's spec may give. An allow-list: an option of the kernel that undoes a promise
-// (nobarrier, norecovery, dev= …) must not get in by a typo. Pure.
+// The mount options of a volume. Those of its spec were checked when it was created or updated, and are checked
+// again here by the same list (volume/spec/mount_options.h): a record may be older than the list. Pure.
 #pragma once
 
 #include <string>
