@@ -64,6 +64,7 @@ Task<Result<VolumeInfo>> Plane::clone(const CloneVolume& request) {
   record.spec.name = request.name;
   record.spec.sticky = false;
   record.spec.labels = request.labels;
+  if (request.labels.empty()) record.spec.explicit_keys.erase(spec::SpecKey::kLabels);
   record.size_bytes = snapshot->size_bytes;
   record.spec.size_bytes = snapshot->size_bytes;
   record.spec.parent = origin;

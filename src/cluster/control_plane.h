@@ -46,6 +46,7 @@ struct ControlOptions {
   // A docker holder is only called stale when it is older than this: between the answer to Mount
   // and the container's own mount there is a moment in which nothing uses the device.
   Duration docker_grace = std::chrono::seconds(30);
+  // The same where nobody asked for the device to go: at the start and in the background.
   Duration docker_grace_at_start = std::chrono::minutes(2);
 };
 

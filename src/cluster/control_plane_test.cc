@@ -187,6 +187,21 @@ class ControlPlaneTest : public ::testing::Test {
     node().containers.erase("dead");  // the engine died and never said so
     Status deleted = co_await control().delete_volume(gone);
     EXPECT_TRUE(deleted.ok());
+    // Nobody asks: a container that runs is left alone, one that ended unseen is found.
+    made = co_await make("name=pg,size=2G");
+    path = co_await mount("pg", "docker:away");
+    node().containers["away"] = node().mounts.at(path);
+    co_await rig_.sleep(std::chrono::minutes(10));
+    EXPECT_TRUE(node().mounts.contains(path));
+    path = co_await mount("pg", "docker:young");
+    node().containers.erase("away");
+    co_await rig_.sleep(std::chrono::seconds(100));
+    EXPECT_TRUE(node().mounts.contains(path)) << "a container may be starting";
+    co_await rig_.sleep(std::chrono::seconds(100));
+    EXPECT_TRUE(node().exports.empty()) << "the reconciler took it away";
+    EXPECT_TRUE(node().mounts.empty());
+    deleted = co_await control().delete_volume(gone);
+    EXPECT_TRUE(deleted.ok());
     // The same at the start of the daemon.
     made = co_await make("name=pg,size=2G");
     path = co_await mount("pg", "docker:dead");

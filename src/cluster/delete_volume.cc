@@ -15,7 +15,7 @@ Task<Status> Plane::remove(const DeleteVolume& request) {
   VolumeRecord& record = view.volume.record;
   if (record.spec.sticky) {
     co_return make_error(ErrorCode::kFailedPrecondition,
-                         "volume {} is sticky; first: holdfast volume update {} sticky=false",
+                         "volume {} is sticky; first: holdfast volume update {} -o sticky=false",
                          record.name, record.name);
   }
   Result<std::vector<KeptSnapshot>> snapshots = co_await catalog_.snapshots_of(record.id);

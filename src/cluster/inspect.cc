@@ -209,6 +209,7 @@ Task<Result<ClusterStatus>> Plane::status() {
     status.problems.push_back(fmt::format("volume {}: {}", volume->name, trouble->second));
   }
   for (const std::string& finding : findings_) status.problems.push_back(finding);
+  for (std::string& problem : ports_.exporter.problems()) status.problems.push_back(std::move(problem));
   status.healthy = status.problems.empty();
   co_return std::move(status);
 }

@@ -152,6 +152,7 @@ class Plane {
   Task<bool> converge_volumes(bool at_start);
   Task<Status> converge(std::string name, bool at_start);
   Task<Status> converge_attachment(View& view, bool at_start);
+  Task<Result<bool>> is_wanted(const View& view);
   Task<bool> look_for_orphans();
   Task<bool> look_for_strays();
 

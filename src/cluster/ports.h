@@ -91,6 +91,8 @@ class Exporter {
   // Stops serving without detaching: the kernel side is kept for the next daemon. Before a clean
   // stop.
   virtual Task<Status> park() = 0;
+  // What is wrong with it now, for status(): one sentence each, with the way out. Does not block.
+  virtual std::vector<std::string> problems() const { return {}; }
 };
 
 struct FilesystemSpec {
@@ -131,6 +133,9 @@ class Mounter {
   virtual Task<Status> grow(std::string device, std::string path, spec::FsType fs) = 0;
   // Where the device is mounted now, in this mount namespace, per the kernel.
   virtual Task<Result<std::vector<std::string>>> mounts_of(std::string device) = 0;
+  // True while a process has the device mounted that keeps it when `path` is unmounted: at another place, or in a
+  // mount namespace which an unmount here does not reach. Only looks, and sees what /proc shows: false is no proof.
+  virtual Task<Result<bool>> mounted_elsewhere(std::string device, std::string path) = 0;
   // True while any process of any mount namespace still has the device's file system mounted.
   virtual Task<Result<bool>> in_use(std::string device) = 0;
 };

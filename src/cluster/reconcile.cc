@@ -23,6 +23,15 @@ bool needs_work(const VolumeRecord& volume, const AttachmentRecord* attachment,
                      [](const HolderRecord& holder) { return holder.state != HolderState::kHeld; });
 }
 
+bool only_stale_docker(const AttachmentRecord& attachment, WallTime now, Duration grace) {
+  if (attachment.pinned || attachment.holders.empty()) return false;
+  return std::all_of(attachment.holders.begin(), attachment.holders.end(),
+                     [&](const HolderRecord& holder) {
+                       return holder.target.empty() && is_docker(holder.holder) &&
+                              now.ns - holder.since.ns >= grace.count();
+                     });
+}
+
 Task<Status> Plane::register_node() {
   Result<std::optional<KeptNode>> there = co_await catalog_.node(options_.node);
   HF_CO_TRY(there);
@@ -100,7 +109,14 @@ Task<bool> Plane::converge_volumes(bool at_start) {
     facts.served_here = served_.contains(volume->id);
     facts.unsettled_snapshot = unsettled.contains(volume->id);
     facts.had_trouble = troubles_.contains(volume->id);
-    if (!needs_work(volume.record, attachment, facts, options_.node, options_.boot_id)) continue;
+    if (!needs_work(volume.record, attachment, facts, options_.node, options_.boot_id)) {
+      if (attachment == nullptr || attachment->node != options_.node) continue;
+      if (!only_stale_docker(*attachment, now(), options_.docker_grace_at_start)) continue;
+      // Containers that run for long are the rule: looked at without taking the volume's turn.
+      Result<bool> used = co_await ports_.mounter.mounted_elsewhere(attachment->device,
+                                                                    primary_path(volume.record));
+      if (!used.ok() || used.value()) continue;
+    }
     const VolumeId id = volume->id;
     Status done = co_await converge(volume->name, at_start);
     if (done.ok()) {
@@ -138,7 +154,6 @@ Task<Status> Plane::converge_attachment(View& view, bool at_start) {
   Status finished = co_await finish_holders(view);
   HF_CO_TRY(finished);
   AttachmentRecord& attachment = view.attachment->record;
-  const Duration grace = at_start ? options_.docker_grace_at_start : options_.docker_grace;
   if (at_start && !attachment.holders.empty()) {
     // A holder whose own place is no longer mounted is gone: we were not there when it was taken
     // away.
@@ -151,15 +166,10 @@ Task<Status> Plane::converge_attachment(View& view, bool at_start) {
       HF_CO_TRY(recorded);
     }
   }
-  bool anybody = attachment.pinned;
-  if (at_start || attachment.holders.empty()) {
-    Result<std::vector<HolderRecord>> live = co_await live_holders(view, grace);
-    HF_CO_TRY(live);
-    anybody = anybody || !live->empty();
-  } else {
-    anybody = true;
-  }
-  if (!anybody) {
+  Result<bool> anybody = co_await is_wanted(view);
+  HF_CO_TRY(anybody);
+  if (!anybody.value()) {
+    if (!attachment.holders.empty()) HF_PROBE("cluster.stale_docker_dropped");
     Result<std::string> why = co_await release(view);
     HF_CO_TRY(why);
     if (why->empty()) co_return Status();
@@ -170,6 +180,22 @@ Task<Status> Plane::converge_attachment(View& view, bool at_start) {
   Status cleared = co_await ports_.mounter.unmount(primary_path(view.volume.record));
   if (cleared.code() == ErrorCode::kInUse) co_return Status();
   co_return cleared;
+}
+
+// Whether the device is to stay although nobody asks for it: it was attached for itself, a holder is there for
+// certain, or a process has it mounted. Only where looking from outside finds nobody is our own mount taken away
+// (release), which then asks the kernel for the last word: never under a running container. A docker holder
+// counts for longer here than where somebody asks for a detach: its container may be slow to start.
+Task<Result<bool>> Plane::is_wanted(const View& view) {
+  const AttachmentRecord& attachment = view.attachment->record;
+  if (attachment.pinned) co_return true;
+  Result<std::vector<HolderRecord>> live =
+      co_await live_holders(view, options_.docker_grace_at_start);
+  HF_CO_TRY(live);
+  if (!live->empty()) co_return true;
+  if (attachment.device.empty()) co_return false;
+  co_return co_await ports_.mounter.mounted_elsewhere(attachment.device,
+                                                      primary_path(view.volume.record));
 }
 
 // Kernel devices of ours that nobody serves and no attachment explains.

@@ -18,6 +18,10 @@ struct VolumeFacts {
 bool needs_work(const VolumeRecord& volume, const AttachmentRecord* attachment,
                 const VolumeFacts& facts, const NodeId& this_node, const std::string& boot);
 
+// Nobody but containers that Docker told of at least `grace` ago hold the volume: their end may have been missed,
+// since a container that ends while the daemon is away, or with its engine, is never unmounted.
+bool only_stale_docker(const AttachmentRecord& attachment, WallTime now, Duration grace);
+
 // A snapshot that somebody has to look at.
 inline bool is_unsettled(const SnapshotRecord& snapshot) {
   return snapshot.state != LifeState::kReady || snapshot.name.empty();

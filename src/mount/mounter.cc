@@ -24,6 +24,8 @@ namespace {
 constexpr Duration kMkfsLimit = 60s;
 constexpr Duration kMountLimit = 60s;
 constexpr Duration kCheckLimit = 80s;
+// A thousand volumes looked at in one pass need one look at the processes. Far below the grace of a starting container.
+constexpr Duration kLookAge = 2s;
 constexpr int kUmountBusy = 32;  // umount(8): mount failure
 constexpr size_t kMaxMountinfoBytes = 64 * kMiB;
 
@@ -288,6 +290,20 @@ Task<Result<std::vector<std::string>>> Mounter::mounts_of(std::string device) {
     if (by_number || entry.source == device) paths.push_back(entry.mount_point);
   }
   co_return paths;
+}
+
+Task<Result<bool>> Mounter::mounted_elsewhere(std::string device, std::string path) {
+  const MonoTime now = world_.clock.now();
+  if (looked_ == nullptr || now - looked_at_ > kLookAge) {
+    std::function<Result<MountsOfAll>()> look = look_at_all_mounts;
+    Result<MountsOfAll> all = co_await run_blocking<Result<MountsOfAll>>(world_.blocking, look);
+    HF_CO_TRY(all);
+    looked_ = std::make_shared<const MountsOfAll>(std::move(*all));
+    looked_at_ = now;
+  }
+  struct stat info {};
+  if (::stat(device.c_str(), &info) != 0) info.st_rdev = 0;
+  co_return looked_->has_elsewhere(major(info.st_rdev), minor(info.st_rdev), device, path);
 }
 
 Task<Result<bool>> Mounter::in_use(std::string device) {

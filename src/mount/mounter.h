@@ -1,11 +1,14 @@
 // Mounter: file systems of volumes. Loop thread; what touches a volume's device is a helper program (README).
 #pragma once
 
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "mount/make_fs.h"
 #include "mount/mountinfo.h"
+#include "mount/mounts_of_all.h"
+#include "runtime/clock.h"
 #include "runtime/task.h"
 #include "runtime/world.h"
 
@@ -25,6 +28,8 @@ class Mounter {
   Task<Status> unmount(std::string path);
   Task<Status> grow(std::string device, std::string path, spec::FsType fs);
   Task<Result<std::vector<std::string>>> mounts_of(std::string device);
+  // From a look at all processes that is at most two seconds old.
+  Task<Result<bool>> mounted_elsewhere(std::string device, std::string path);
   Task<Result<bool>> in_use(std::string device);
 
  private:
@@ -37,6 +42,8 @@ class Mounter {
 
   World world_;
   std::string root_;
+  std::shared_ptr<const MountsOfAll> looked_;
+  MonoTime looked_at_{};
 };
 
 }  // namespace hf::mount

@@ -25,6 +25,15 @@ Status read_string(const std::string& file, std::string_view key, const toml::no
   return {};
 }
 
+Status read_grace(const std::string& file, const toml::node& node, uint32_t* out) {
+  const auto value = node.value_exact<int64_t>();
+  if (!value || *value < 5 || *value > 86400) {
+    return bad_key(file, "docker_grace_s", "give seconds, 5 to 86400");
+  }
+  *out = static_cast<uint32_t>(*value);
+  return {};
+}
+
 Status read_port(const std::string& file, const toml::node& node, uint16_t* out) {
   const auto value = node.value_exact<int64_t>();
   if (!value || *value < 0 || *value > 65535) return bad_key(file, "http_port", "give 0 to 65535");
@@ -60,6 +69,7 @@ Status read_key(const std::string& file, std::string_view key, const toml::node&
     return {};
   }
   if (key == "http_port") return read_port(file, node, &config->http_port);
+  if (key == "docker_grace_s") return read_grace(file, node, &config->docker_grace_s);
   if (key == "journal_size") return read_size(file, key, node, &config->journal_bytes);
   if (key == "log_level") {
     std::string text;
@@ -69,7 +79,7 @@ Status read_key(const std::string& file, std::string_view key, const toml::node&
   }
   return bad_key(file, key,
                  "unknown key; known are state_dir, run_dir, docker_socket, http_host, http_port, "
-                 "grpc_tcp, nbd_tcp, nbd_tcp_open, node_name, holder_program, export, journal_size, log_level");
+                 "grpc_tcp, nbd_tcp, nbd_tcp_open, node_name, holder_program, export, docker_grace_s, journal_size, log_level");
 }
 
 // Who can reach the address can read and write every volume.

@@ -18,6 +18,7 @@ class ExportAdapter : public cluster::Exporter {
   std::vector<std::string> users(VolumeId volume) const override { return nbd_.users(volume); }
   Task<Result<std::vector<cluster::ExportInfo>>> orphans() override;
   Task<Status> park() override;
+  std::vector<std::string> problems() const override { return manager_.problems(); }
 
  private:
   block::ExportManager& manager_;

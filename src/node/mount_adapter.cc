@@ -43,5 +43,9 @@ Task<Result<bool>> MountAdapter::in_use(std::string device) {
   if (!is_kernel_device(device)) co_return false;
   co_return co_await mounter_.in_use(std::move(device));
 }
+Task<Result<bool>> MountAdapter::mounted_elsewhere(std::string device, std::string path) {
+  if (!is_kernel_device(device)) co_return false;
+  co_return co_await mounter_.mounted_elsewhere(std::move(device), std::move(path));
+}
 
 }  // namespace hf::node

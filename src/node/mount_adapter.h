@@ -15,6 +15,7 @@ class MountAdapter : public cluster::Mounter {
   Task<Status> unmount(std::string path) override;
   Task<Status> grow(std::string device, std::string path, spec::FsType fs) override;
   Task<Result<std::vector<std::string>>> mounts_of(std::string device) override;
+  Task<Result<bool>> mounted_elsewhere(std::string device, std::string path) override;
   Task<Result<bool>> in_use(std::string device) override;
 
  private:

@@ -195,5 +195,26 @@ class DaemonDeath(NodeTest):
         wait_until("the volume to be detached", lambda: self.detached("away"), seconds=60, every=1)
 
 
+class Stale(NodeTest):
+    """A container that ends while nobody can tell the daemon: found by itself, and never taken for one that runs."""
+
+    config = ("docker_grace_s = 10",)
+
+    def test_a_container_that_ended_while_the_daemon_was_away(self):
+        for name in ("gone", "stays"):
+            self.start_holder_of(f"name={name},size=1G", name)
+            self.docker("exec", name, "sh", "-c", f"echo {name} > /data/f; sync /data/f")
+        self.daemon.kill9()
+        self.docker("kill", "gone", timeout=120)
+        self.daemon.start()
+        wait_until("the volume of the dead container to be detached", lambda: not self.daemon.attached("gone"), seconds=60, every=1)
+        time.sleep(12)  # a further pass of the reconciler
+        self.assertTrue(self.daemon.attached("stays"))
+        self.assertEqual(self.docker("exec", "stays", "sh", "-c", "echo more >> /data/f; cat /data/f").stdout, "stays\nmore\n")
+        self.docker("rm", "-f", "gone", "stays", timeout=120)
+        wait_until("the other to be detached", lambda: not self.daemon.attached("stays"), seconds=60, every=1)
+        self.assertEqual(self.in_volume("gone", "cat /data/f"), "gone\n")
+
+
 if __name__ == "__main__":
     pyunit.main()

@@ -475,6 +475,17 @@ Task<Result<std::vector<std::string>>> SimPorts::mounts_of(std::string device) {
   co_return std::move(paths);
 }
 
+Task<Result<bool>> SimPorts::mounted_elsewhere(std::string device, std::string path) {
+  Status come = co_await before("mounted_elsewhere");
+  HF_CO_TRY(come);
+  const bool in_containers = std::any_of(node_.containers.begin(), node_.containers.end(),
+                                         [&](const auto& entry) { return entry.second == device; });
+  const bool here = std::any_of(node_.mounts.begin(), node_.mounts.end(), [&](const auto& entry) {
+    return entry.second == device && entry.first != path;
+  });
+  co_return in_containers || here;
+}
+
 Task<Result<bool>> SimPorts::in_use(std::string device) {
   Status come = co_await before("in_use");
   HF_CO_TRY(come);

@@ -130,6 +130,7 @@ class SimPorts : public ReplicaHost, public Exporter, public Mounter, public sta
   Task<Status> unmount(std::string path) override;
   Task<Status> grow(std::string device, std::string path, spec::FsType fs) override;
   Task<Result<std::vector<std::string>>> mounts_of(std::string device) override;
+  Task<Result<bool>> mounted_elsewhere(std::string device, std::string path) override;
   Task<Result<bool>> in_use(std::string device) override;
 
   state::StoreFate fate(bool is_write) override;
