@@ -22,10 +22,10 @@ std::vector<std::unique_ptr<Driver>> make_default_drivers(World& world, UringLoo
   return drivers;
 }
 
-Task<Status> ensure_holder(World& world, std::string program, std::string socket) {
+Task<Result<bool>> ensure_holder(World& world, std::string program, std::string socket) {
   std::function<Status()> ping = [socket] { return holder::Client(socket).ping(); };
   Status answers = co_await run_blocking<Status>(world.blocking, ping);
-  if (answers.ok()) co_return Status();
+  if (answers.ok()) co_return false;
   std::vector<std::string> argv;
   argv.push_back(program);
   argv.push_back(socket);
@@ -35,7 +35,9 @@ Task<Status> ensure_holder(World& world, std::string program, std::string socket
     co_return make_error(ErrorCode::kUnavailable, "{} could not be started for {}: {}", program,
                          socket, started->output);
   }
-  co_return co_await run_blocking<Status>(world.blocking, ping);
+  answers = co_await run_blocking<Status>(world.blocking, ping);
+  HF_CO_TRY(answers);
+  co_return true;
 }
 
 }  // namespace hf::block

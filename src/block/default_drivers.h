@@ -25,7 +25,7 @@ std::vector<std::unique_ptr<Driver>> make_default_drivers(World& world, UringLoo
                                                           const DriverSettings& settings);
 
 // Makes sure that a holder serves `socket`: starts `program` (holdfast-holder) unless one answers.
-// Under systemd the holder is a unit of its own and this finds it running.
-Task<Status> ensure_holder(World& world, std::string program, std::string socket);
+// Under systemd the holder is a unit of its own and this finds it running. True when it was started here.
+Task<Result<bool>> ensure_holder(World& world, std::string program, std::string socket);
 
 }  // namespace hf::block

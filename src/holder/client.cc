@@ -96,7 +96,7 @@ Result<Held> Client::exchange(const Message& request, int fd) {
 
 Result<Held> Client::call(Command command, std::string_view name, uint32_t index, ByteSpan state,
                           int fd) {
-  if (command != Command::kList && !name_is_valid(name)) {
+  if (command != Command::kList && command != Command::kEnd && !name_is_valid(name)) {
     return make_error(ErrorCode::kInvalidArgument, "\"{}\" is no name for the holder", name);
   }
   if (state.size() > kStateMax) {
@@ -140,6 +140,13 @@ Status Client::remove(std::string_view name) {
   const Result<Held> reply = call(Command::kDel, name, 0, {}, -1);
   if (!reply.ok() && reply.code() != ErrorCode::kNotFound) return reply.error().with_context(name);
   return Status();
+}
+
+Status Client::end_if_empty() {
+  const Result<Held> reply = call(Command::kEnd, "", 0, {}, -1);
+  if (reply.ok() || reply.code() == ErrorCode::kUnavailable) return Status();
+  if (reply.code() != ErrorCode::kLimitExceeded) return reply.error();
+  return make_error(ErrorCode::kInUse, "the holder at {} keeps descriptors of volumes", path_);
 }
 
 Result<std::vector<Held>> Client::list(std::string_view prefix) {

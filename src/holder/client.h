@@ -37,6 +37,8 @@ class Client {
   Result<Held> get(std::string_view name);
   // Success if it was not there.
   Status remove(std::string_view name);
+  // Ends the holder if it holds nothing; else kInUse. Success if none serves the socket.
+  Status end_if_empty();
   // Entries whose name begins with `prefix`, without descriptors.
   Result<std::vector<Held>> list(std::string_view prefix);
   // Counts the connections made. When it has grown, the holder may be another process than before,

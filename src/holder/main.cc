@@ -160,6 +160,7 @@ int serve(int listener) {
       close(polls[i].fd);
       clients.erase(clients.begin() + static_cast<long>(i) - 1);
     }
+    if (store.ended()) return 0;
     if (polls[0].revents != 0) accept_one(listener, clients);
   }
 }

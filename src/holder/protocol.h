@@ -35,6 +35,7 @@ enum class Command : uint16_t {
   kDel = 3,   // closes; kNotFound if it was not there
   kList = 4,  // the entry number `index` in the order of names, without its fd; kNotFound behind
               // the last
+  kEnd = 5,   // the process ends after the reply, if it holds nothing; else kFull
 };
 
 enum class ReplyStatus : uint16_t {

@@ -32,6 +32,10 @@ Message Store::handle(const Message& request, size_t received, int fd, int* repl
     const auto at = std::next(entries_.begin(), request.index);
     return make_message(kReplyMagic, 0, at->first, at->second.state, request.index);
   }
+  if (command == Command::kEnd) {
+    ended_ = entries_.empty();
+    return plain_reply(ended_ ? ReplyStatus::kOk : ReplyStatus::kFull);
+  }
   const std::string name = message_name(request);
   if (!name_is_valid(name)) return plain_reply(ReplyStatus::kBadRequest);
   switch (command) {
@@ -46,6 +50,7 @@ Message Store::handle(const Message& request, size_t received, int fd, int* repl
     case Command::kDel:
       return plain_reply(entries_.erase(name) == 1 ? ReplyStatus::kOk : ReplyStatus::kNotFound);
     case Command::kList:
+    case Command::kEnd:
       break;
   }
   return plain_reply(ReplyStatus::kBadRequest);

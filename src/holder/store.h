@@ -37,6 +37,8 @@ class Store {
   // held here, or -1.
   Message handle(const Message& request, size_t received, int fd, int* reply_fd);
   size_t size() const { return entries_.size(); }
+  // A client asked for the end while nothing was held.
+  bool ended() const { return ended_; }
 
  private:
   struct Entry {
@@ -46,6 +48,7 @@ class Store {
   ReplyStatus put(const std::string& name, ByteSpan state, HeldFd fd);
 
   std::map<std::string, Entry> entries_;
+  bool ended_ = false;
 };
 
 }  // namespace hf::holder

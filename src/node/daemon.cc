@@ -7,12 +7,15 @@
 #include "api/text.h"
 #include "base/log.h"
 #include "block/default_drivers.h"
+#include "holder/client.h"
+#include "node/wait_for_lock.h"
 
 namespace hf::node {
 namespace {
 
-constexpr int kLockTries = 30;
-constexpr Duration kLockPause = 100ms;
+constexpr Duration kLockPatience = 3s;
+
+Task<Status> lock_once(File& file) { co_return file.try_lock(); }
 
 std::string host_name() {
   char name[256] = {};
@@ -60,13 +63,9 @@ Task<Result<std::unique_ptr<File>>> Daemon::take_lock(std::string directory, std
   options.write = options.create = true;
   Result<std::unique_ptr<File>> file = co_await real_->world().fs.open(directory + "/lock", options);
   HF_CO_TRY(file);
-  // A daemon that was just killed may take a moment to be gone.
-  Status locked = (*file)->try_lock();
-  for (int tries = 0; locked.code() == ErrorCode::kLocked && tries < kLockTries; ++tries) {
-    Status slept = co_await real_->world().clock.sleep_for(kLockPause, CancelToken());
-    HF_CO_TRY(slept);
-    locked = (*file)->try_lock();
-  }
+  File* raw = file->get();
+  std::function<Task<Status>()> attempt = [raw] { return lock_once(*raw); };
+  Status locked = co_await wait_for_lock<void>(real_->world().clock, kLockPatience, attempt);
   if (locked.code() == ErrorCode::kLocked) {
     co_return make_error(ErrorCode::kLocked,
                          "another holdfastd runs on {}; stop it first, or give this one a {} of its own",
@@ -108,8 +107,9 @@ Task<Status> Daemon::start_control() {
   const std::string holder = config_.holder_program.empty() ? beside_this_program("holdfast-holder")
                                                             : config_.holder_program;
   settings.holder_program = holder;
-  Status held = co_await block::ensure_holder(world, holder, settings.holder_socket);
-  HF_CO_TRY(held);
+  Result<bool> began = co_await block::ensure_holder(world, holder, settings.holder_socket);
+  HF_CO_TRY(began);
+  began_holder_ = *began;
   exports_ = std::make_unique<block::ExportManager>(
       block::make_default_drivers(world, real_->loop(), *kernel_io_, settings));
   Status exports = co_await exports_->start();
@@ -134,6 +134,9 @@ Task<Status> Daemon::start_control() {
   Result<cluster::ExportKind> preferred = api::parse_export_kind(config_.export_kind);
   HF_CO_TRY(preferred);
   options.preferred_export = *preferred;
+  options.docker_grace_at_start = std::chrono::seconds(config_.docker_grace_s);
+  options.docker_grace = std::min(options.docker_grace, options.docker_grace_at_start);
+  options.reconcile_every = std::min(options.reconcile_every, options.docker_grace_at_start);
   Result<std::string> boot_id =
       co_await world.fs.read_file("/proc/sys/kernel/random/boot_id", 4096);
   if (boot_id.ok()) options.boot_id = boot_id->substr(0, 36);
@@ -207,10 +210,20 @@ Task<Status> Daemon::start(UringWorld& real) {
   HF_CO_TRY(step);
   step = start_sockets();
   HF_CO_TRY(step);
+  began_holder_ = false;
   HF_LOG(kInfo, "node", "started version={} cluster={} node={} state_dir={} api={}", HF_VERSION,
          identity_.cluster.to_string(), identity_.node.to_string(), config_.state_dir,
          config_.api_socket());
   co_return Status();
+}
+
+// A start that failed leaves nothing behind: neither the holder that it began.
+Task<void> Daemon::end_holder() {
+  const std::string socket = config_.holder_socket();
+  std::function<Status()> end = [socket] { return holder::Client(socket).end_if_empty(); };
+  Status ended = co_await run_blocking<Status>(real_->world().blocking, end);
+  if (!ended.ok()) HF_LOG(kWarn, "node", "holder_stays why=\"{}\"", ended.error().to_string());
+  began_holder_ = false;
 }
 
 Task<void> Daemon::stop() {
@@ -243,6 +256,7 @@ Task<void> Daemon::stop() {
   kernel_io_.reset();
   if (store_) co_await store_->close();
   store_.reset();
+  if (began_holder_) co_await end_holder();
   run_lock_.reset();
   lock_.reset();
   real_ = nullptr;

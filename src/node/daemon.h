@@ -39,12 +39,14 @@ class Daemon {
   Task<Status> start_state();
   Task<Status> start_control();
   Task<Status> start_nbd();
+  Task<void> end_holder();
   Status start_sockets();
   void stop_sockets();
 
   NodeConfig config_;
   UringWorld* real_ = nullptr;
   Identity identity_;
+  bool began_holder_ = false;  // by this start, which has not succeeded yet
   std::unique_ptr<File> lock_;      // of state_dir
   std::unique_ptr<File> run_lock_;  // of run_dir
   std::unique_ptr<state::SqliteStore> store_;

@@ -4,6 +4,7 @@
 #include <prometheus/text_serializer.h>
 
 #include <nlohmann/json.hpp>
+#include <unordered_map>
 
 namespace hf::node {
 namespace {
@@ -39,9 +40,8 @@ class Families {
     return metric;
   }
   MetricFamily& family(const std::string& name, const std::string& help, MetricType type) {
-    for (MetricFamily& known : families_) {
-      if (known.name == name) return known;
-    }
+    const auto [known, fresh] = by_name_.try_emplace(name, families_.size());
+    if (!fresh) return families_[known->second];
     MetricFamily& made = families_.emplace_back();
     made.name = name;
     made.help = help;
@@ -49,6 +49,7 @@ class Families {
     return made;
   }
   std::vector<MetricFamily> families_;
+  std::unordered_map<std::string, size_t> by_name_;  // into families_
 };
 
 double number(uint64_t value) { return static_cast<double>(value); }

@@ -1,13 +1,16 @@
 #include "node/store_host.h"
 
 #include "base/log.h"
+#include "format/pool_file.h"
+#include "node/wait_for_lock.h"
 #include "runtime/clock.h"
+#include "store/pool_names.h"
 
 namespace hf::node {
 namespace {
 
-constexpr int kLockTries = 150;
-constexpr Duration kLockPause = 100ms;
+// Writes of the past must not land behind ours: see wait_for_lock.h.
+constexpr Duration kLockPatience = 15s;
 
 }  // namespace
 
@@ -66,7 +69,7 @@ cluster::PoolInfo StoreHost::info(PoolId id, const Open& open) const {
   out.path = open.path;
   out.on_device = open.on_device;
   out.io_class = open.io_class;
-  out.total_bytes = stats.data_total_bytes;
+  out.total_bytes = std::max(stats.data_total_bytes, open.grown_to);
   out.used_bytes = stats.data_total_bytes - std::min(stats.data_total_bytes, stats.data_free_bytes);
   out.replica_count = stats.replicas;
   for (const ReplicaInfo& replica : open.pool->list()) out.provisioned_bytes += replica.size_bytes;
@@ -86,14 +89,9 @@ Task<Result<cluster::PoolInfo>> StoreHost::open_store(PoolId pool, const mount::
   config.node = identity_.node;
   config.pool = pool;
   config.journal_bytes = journal_bytes_;
-  Result<std::unique_ptr<Pool>> opened = co_await Pool::open(world_, config);
-  // The kernel finishes the writes of a killed daemon before it lets go of its lock: measured, up to some
-  // seconds. So a lock that is held is waited for, and writes of the past cannot land behind ours.
-  for (int tries = 0; opened.code() == ErrorCode::kLocked && tries < kLockTries; ++tries) {
-    Status slept = co_await world_.clock.sleep_for(kLockPause, CancelToken());
-    HF_CO_TRY(slept);
-    opened = co_await Pool::open(world_, config);
-  }
+  std::function<Task<Result<std::unique_ptr<Pool>>>()> open_it = [this, config] { return Pool::open(world_, config); };
+  Result<std::unique_ptr<Pool>> opened =
+      co_await wait_for_lock<std::unique_ptr<Pool>>(world_.clock, kLockPatience, open_it);
   if (make && opened.code() == ErrorCode::kNotFound) {
     opened = co_await Pool::create(world_, config);
   }
@@ -103,15 +101,39 @@ Task<Result<cluster::PoolInfo>> StoreHost::open_store(PoolId pool, const mount::
   open.on_device = storage.on_device;
   open.io_class = io_class;
   open.pool = std::move(*opened);
+  open.data_dir = storage.data_dir;
   HF_LOG(kInfo, "node", "pool_open pool={} path={} recovered_records={}", pool.to_string(),
          storage.path, open.pool->stats().recovered_records);
   co_return info(pool, open);
+}
+
+// Before anything is touched: a second loop device and mount of an image that another daemon serves would ruin it.
+Task<Status> StoreHost::check_not_anothers(PoolId pool, std::string path) {
+  Result<std::string> text = co_await world_.fs.read_file(path + "/" + kPoolFileName, kMaxPoolFileBytes);
+  if (!text.ok()) co_return Status();  // none there, or a device: what it carries is looked at by PoolHost
+  Result<PoolFile> there = decode_pool_file(*text);
+  if (!there.ok()) co_return there.error().with_context(path);
+  if (there->cluster != identity_.cluster || there->node != identity_.node) {
+    co_return make_error(ErrorCode::kWrongOwner,
+                         "{} holds pool {} of another {} ({}); give another place, or remove what is left of that pool",
+                         path, there->pool.to_string(), there->cluster != identity_.cluster ? "cluster" : "node",
+                         there->cluster != identity_.cluster ? there->cluster.to_string() : there->node.to_string());
+  }
+  if (there->pool != pool) {
+    co_return make_error(ErrorCode::kAlreadyExists,
+                         "{} holds pool {} of this node already, which the state store does not know; restore state.db, "
+                         "or save its data (holdfast pool export) and remove it",
+                         path, there->pool.to_string());
+  }
+  co_return Status();
 }
 
 Task<Result<cluster::PoolInfo>> StoreHost::make_pool(PoolId pool, cluster::AddPool request) {
   co_await opening_.lock();
   MutexGuard guard(opening_);
   if (const auto it = pools_.find(pool); it != pools_.end()) co_return info(pool, it->second);
+  Status free = co_await check_not_anothers(pool, request.path);
+  HF_CO_TRY(free);
   Result<mount::PoolStorage> storage =
       co_await files_.make(pool, request.path, request.size_bytes, request.force);
   HF_CO_TRY(storage);
@@ -138,6 +160,9 @@ Task<Result<cluster::PoolInfo>> StoreHost::expand_pool(PoolId pool, uint64_t siz
   HF_CO_TRY(there);
   Status grown = co_await files_.expand(pool, size_bytes);
   HF_CO_TRY(grown);
+  Result<SpaceInfo> space = co_await world_.fs.space(pools_.at(pool).data_dir);
+  HF_CO_TRY(space);
+  pools_.at(pool).grown_to = space->total_bytes;
   co_return co_await pool_info(pool);
 }
 

@@ -60,9 +60,12 @@ class StoreHost : public cluster::ReplicaHost {
     bool on_device = false;
     uint32_t io_class = 1;
     std::unique_ptr<Pool> pool;
+    std::string data_dir;
+    uint64_t grown_to = 0;  // by expand; the store looks at the file system's size when it next needs space
   };
   Task<Result<cluster::PoolInfo>> open_store(PoolId pool, const mount::PoolStorage& storage,
                                              uint32_t io_class, bool make);
+  Task<Status> check_not_anothers(PoolId pool, std::string path);
   Result<Pool*> find(PoolId pool) const;
   Result<std::shared_ptr<Replica>> find(PoolId pool, ReplicaId replica) const;
   cluster::PoolInfo info(PoolId id, const Open& open) const;
