@@ -84,7 +84,7 @@ class Server : public GrpcServer {
 grpc::Status to_grpc(const Error& error, grpc::ServerContext* context) {
   const ErrorInfo& info = error.info();
   context->AddTrailingMetadata(
-      kErrorMetadataKey, fmt::format("HF{} {}", static_cast<int>(info.code), info.name));
+      kErrorTrailer, fmt::format("HF{} {}", static_cast<int>(info.code), info.name));
   return grpc::Status(static_cast<grpc::StatusCode>(info.grpc_status), error.message());
 }
 

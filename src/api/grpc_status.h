@@ -1,14 +1,12 @@
-// Error → gRPC status. The stable code travels in the trailing metadata key kErrorMetadataKey as
-// "HF1007 no_space", so that clients need not parse sentences.
+// Error → gRPC status, with the stable code in the trailer kErrorTrailer (base/error_trailer.h).
 #pragma once
 
 #include <grpcpp/grpcpp.h>
 
 #include "base/error.h"
+#include "base/error_trailer.h"
 
 namespace hf::api {
-
-inline constexpr char kErrorMetadataKey[] = "holdfast-error";
 
 grpc::Status to_grpc(const Error& error, grpc::ServerContext* context);
 

@@ -1,7 +1,8 @@
 #include "api/text.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
-#include <ctime>
 
 namespace hf::api {
 
@@ -63,13 +64,24 @@ uint32_t online_replicas(const cluster::VolumeInfo& volume) {
                                                   &cluster::ReplicaInfo::state));
 }
 
-std::string format_time(WallTime time) {
-  const std::time_t seconds = time.ns / 1'000'000'000;
-  std::tm parts{};
-  gmtime_r(&seconds, &parts);
-  char buffer[32];
-  std::strftime(buffer, sizeof buffer, "%Y-%m-%dT%H:%M:%SZ", &parts);
-  return buffer;
+Result<std::string> only_mount_path(const cluster::VolumeInfo& volume) {
+  std::vector<std::string> paths;
+  std::string others;
+  if (volume.attachment) {
+    for (const cluster::MountInfo& mount : volume.attachment->mounts) {
+      if (mount.holder.starts_with("path:")) paths.push_back(mount.path);
+      else others = mount.holder;
+    }
+  }
+  if (paths.size() == 1) return paths.front();
+  if (paths.size() > 1) {
+    return make_error(ErrorCode::kInvalidArgument, "volume {} is mounted at {} places; say which: {}", volume.name,
+                      paths.size(), fmt::join(paths, " "));
+  }
+  if (!others.empty()) {
+    return make_error(ErrorCode::kInUse, "volume {} is mounted for {} only; stop that container", volume.name, others);
+  }
+  return make_error(ErrorCode::kNotAttached, "volume {} is not mounted", volume.name);
 }
 
 }  // namespace hf::api

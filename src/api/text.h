@@ -14,7 +14,8 @@ std::string to_string(cluster::ExportKind kind);      // "fuse"; "" for none
 // kInvalidArgument naming what is accepted; "" is kNone.
 Result<cluster::ExportKind> parse_export_kind(const std::string& text);
 uint32_t online_replicas(const cluster::VolumeInfo& volume);
-// RFC 3339 in UTC, whole seconds.
-std::string format_time(WallTime time);
+// The one place that a person has the volume mounted at. kNotAttached: at none; kInUse: only containers hold it;
+// kInvalidArgument: at several, which are named.
+Result<std::string> only_mount_path(const cluster::VolumeInfo& volume);
 
 }  // namespace hf::api

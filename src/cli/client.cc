@@ -1,13 +1,16 @@
 #include "cli/client.h"
 
+#include <unistd.h>
+
 #include <cerrno>
 #include <cstdlib>
-#include <unistd.h>
+
+#include "base/error_trailer.h"
 
 namespace hf::cli {
 namespace {
 
-constexpr char kErrorMetadataKey[] = "holdfast-error";  // as in api/grpc_status.h
+constexpr size_t kMaxSocketPath = 107;  // of sockaddr_un, with its end
 
 // "HF1007 no_space" → kNoSpace, if this version knows the number.
 std::optional<ErrorCode> parse_code(std::string_view text) {
@@ -32,21 +35,14 @@ Client::Client(std::string socket_path) : socket_path_(std::move(socket_path)) {
 
 Error Client::to_error(const grpc::Status& status, const grpc::ClientContext& context) const {
   const auto& trailers = context.GetServerTrailingMetadata();
-  if (auto it = trailers.find(kErrorMetadataKey); it != trailers.end()) {
+  if (auto it = trailers.find(kErrorTrailer); it != trailers.end()) {
     if (auto code = parse_code({it->second.data(), it->second.size()})) {
       return Error(*code, status.error_message());
     }
   }
   switch (status.error_code()) {
     case grpc::StatusCode::UNAVAILABLE:
-      if (::access(socket_path_.c_str(), F_OK) == 0 && ::access(socket_path_.c_str(), W_OK) != 0) {
-        return make_error(ErrorCode::kPermissionDenied,
-                          "{} belongs to root; run the command as root", socket_path_);
-      }
-      return make_error(ErrorCode::kUnavailable,
-                        "no daemon answers at {}; is holdfastd running (systemctl status holdfastd)? "
-                        "Another socket is named by --socket",
-                        socket_path_);
+      return why_unreachable();
     case grpc::StatusCode::DEADLINE_EXCEEDED:
       return make_error(ErrorCode::kTimeout, "no answer after {} s; the operation may go on: look with "
                         "\"holdfast volume inspect\"", kCallTimeout.count());
@@ -57,6 +53,27 @@ Error Client::to_error(const grpc::Status& status, const grpc::ClientContext& co
       return make_error(ErrorCode::kInternal, "gRPC status {}: {}",
                         static_cast<int>(status.error_code()), status.error_message());
   }
+}
+
+Status Client::check_socket_path() const {
+  if (socket_path_.empty() || socket_path_.size() > kMaxSocketPath) {
+    return make_error(ErrorCode::kInvalidArgument,
+                      "the socket path \"{}\" has {} bytes; a Unix socket's path has 1 to {}: give another --socket",
+                      socket_path_.substr(0, 64), socket_path_.size(), kMaxSocketPath);
+  }
+  return {};
+}
+
+Error Client::why_unreachable() const {
+  const int err = ::access(socket_path_.c_str(), W_OK) == 0 ? 0 : errno;
+  if (err == EACCES || err == EPERM) {
+    return make_error(ErrorCode::kPermissionDenied,
+                      "{} may be opened by root only; run the command as root (sudo holdfast …)", socket_path_);
+  }
+  return make_error(ErrorCode::kUnavailable,
+                    "no daemon answers at {}{}; is holdfastd running (systemctl status holdfastd)? "
+                    "Another socket is named by --socket",
+                    socket_path_, err == ENOENT ? ": there is no such socket" : "");
 }
 
 }  // namespace hf::cli

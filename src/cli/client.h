@@ -17,6 +17,8 @@ inline constexpr std::chrono::seconds kCallTimeout{100};  // above the daemon's 
 class Client {
  public:
   explicit Client(std::string socket_path);
+  // kInvalidArgument for a path that no Unix socket can have: gRPC would only log it.
+  Status check_socket_path() const;
   const std::shared_ptr<grpc::Channel>& channel() const { return channel_; }
 
   // Result<v1::Volume> r = client.call<v1::Volume>(stub, &Stub::Inspect, request);
@@ -35,6 +37,8 @@ class Client {
  private:
   // The stable code from the trailing metadata; without one, what the transport says.
   Error to_error(const grpc::Status& status, const grpc::ClientContext& context) const;
+  // Why nothing answers: gRPC does not tell a socket that one may not open from one that is not there.
+  Error why_unreachable() const;
   std::string socket_path_;
   std::shared_ptr<grpc::Channel> channel_;
 };

@@ -44,7 +44,6 @@ void add_cluster_commands(CLI::App& app, Context& context) {
     };
   });
   CLI::App* node = app.add_subcommand("node", "Look at the cluster's nodes");
-  node->require_subcommand(1);
   CLI::App* list = node->add_subcommand("list", "List nodes");
   list->alias("ls");
   list->callback([&context] {

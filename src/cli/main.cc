@@ -23,6 +23,40 @@ Result<std::map<std::string, std::string>> parse_pairs(const std::vector<std::st
 
 namespace {
 
+bool has_json_flag(int argc, char** argv) {
+  for (int i = 1; i < argc && std::string_view(argv[i]) != "--"; ++i) {
+    if (std::string_view(argv[i]) == "--json") return true;
+  }
+  return false;
+}
+
+// The innermost command that was named.
+const CLI::App& named(const CLI::App& app) {
+  const std::vector<CLI::App*> chosen = app.get_subcommands();
+  return chosen.empty() ? app : named(*chosen.front());
+}
+
+// A command without its verb ("holdfast", "holdfast volume"): a person sees the help, on standard error since
+// nothing was done; a program the error.
+int incomplete(const CLI::App& app, const CLI::App& at, const Output& output) {
+  if (!output.json) {
+    std::fputs(app.help().c_str(), stderr);
+    return error_info(ErrorCode::kInvalidArgument).exit_code;
+  }
+  std::string verbs;
+  for (const CLI::App* sub : at.get_subcommands([](const CLI::App*) { return true; })) {
+    verbs += (verbs.empty() ? "" : ", ") + sub->get_name();
+  }
+  return output.fail(make_error(ErrorCode::kInvalidArgument, "which command? There are: {}", verbs));
+}
+
+int refuse(const CLI::App& app, const CLI::ParseError& error, const Output& output) {
+  const CLI::App& at = named(app);
+  std::string path = at.get_name();
+  for (const CLI::App* up = at.get_parent(); up != nullptr; up = up->get_parent()) path = up->get_name() + " " + path;
+  return output.fail(make_error(ErrorCode::kInvalidArgument, "{}; see {} --help", error.what(), path));
+}
+
 int run(int argc, char** argv) {
   Context context;
   if (const char* socket = std::getenv("HOLDFAST_SOCKET"); socket != nullptr && *socket != 0) {
@@ -30,7 +64,6 @@ int run(int argc, char** argv) {
   }
   CLI::App app("Holdfast gives every container a persistent volume from a spec in its launch command.",
                "holdfast");
-  app.require_subcommand(1);
   app.fallthrough();  // --json and --socket may stand behind the command as well
   app.set_version_flag("--version", std::string("holdfast ") + HF_VERSION);
   app.add_option("--socket", context.socket, "the daemon's socket (or environment HOLDFAST_SOCKET)")
@@ -48,11 +81,14 @@ int run(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
     // Help and version are no errors; everything else is bad input.
-    return app.exit(e) == 0 ? 0 : error_info(ErrorCode::kInvalidArgument).exit_code;
+    if (e.get_exit_code() == 0) return app.exit(e);
+    context.output.json = has_json_flag(argc, argv);
+    return refuse(app, e, context.output);
   }
-  HF_ASSERT(context.action, "a command without an action");
+  if (!context.action) return incomplete(app, named(app), context.output);
   Client client(context.socket);
-  return context.action(client);
+  const Status path = client.check_socket_path();
+  return path.ok() ? context.action(client) : context.output.fail(path.error());
 }
 
 }  // namespace

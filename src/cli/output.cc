@@ -5,7 +5,8 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <ctime>
+
+#include "base/utc.h"
 
 namespace hf::cli {
 namespace {
@@ -60,7 +61,7 @@ std::string cell_text(const std::string& cell) { return cell.empty() ? "-" : cel
 json to_json(const Message& message) {
   if (message.GetDescriptor()->full_name() == "google.protobuf.Timestamp") {
     const auto& time = static_cast<const google::protobuf::Timestamp&>(message);
-    return format_seconds(time.seconds());
+    return format_utc(time.seconds());
   }
   json out = json::object();
   const Reflection& reflection = *message.GetReflection();
@@ -125,16 +126,6 @@ int Output::fail(const Error& error) const {
     std::fprintf(stderr, "holdfast: %s\n", error.to_string().c_str());
   }
   return info.exit_code;
-}
-
-std::string format_seconds(int64_t unix_seconds) {
-  if (unix_seconds == 0) return "";
-  const std::time_t seconds = unix_seconds;
-  std::tm parts{};
-  gmtime_r(&seconds, &parts);
-  char buffer[32];
-  std::strftime(buffer, sizeof buffer, "%Y-%m-%dT%H:%M:%SZ", &parts);
-  return buffer;
 }
 
 }  // namespace hf::cli

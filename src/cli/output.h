@@ -45,7 +45,4 @@ struct Output {
   int fail(const Error& error) const;
 };
 
-// RFC 3339 in UTC, or "" for zero.
-std::string format_seconds(int64_t unix_seconds);
-
 }  // namespace hf::cli

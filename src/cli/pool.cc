@@ -175,7 +175,6 @@ void add_offline(CLI::App& parent, Context& context) {
 
 void add_pool_commands(CLI::App& app, Context& context) {
   CLI::App* pool = app.add_subcommand("pool", "Give storage to the node, look at it, check it");
-  pool->require_subcommand(1);
   add_add(*pool, context);
   add_list_and_inspect(*pool, context);
   add_expand(*pool, context);

@@ -2,6 +2,7 @@
 #include <memory>
 
 #include "base/units.h"
+#include "base/utc.h"
 #include "cli/commands.h"
 #include "cli/confirm.h"
 #include "holdfast/v1/holdfast.grpc.pb.h"
@@ -56,7 +57,7 @@ void add_list(CLI::App& parent, Context& context) {
       Table table({"VOLUME", "SNAPSHOT", "SIZE", "CREATED", "ID"});
       for (const v1::Snapshot& s : all->snapshots()) {
         table.add({s.volume_name(), s.name(), format_size(s.size_bytes()),
-                   format_seconds(s.created().seconds()), s.id()});
+                   format_utc(s.created().seconds()), s.id()});
       }
       context.output.print(*all, table.empty() ? "no snapshots\n" : table.text());
       return 0;
@@ -118,7 +119,6 @@ void add_restore(CLI::App& parent, Context& context) {
 
 void add_snapshot_commands(CLI::App& app, Context& context) {
   CLI::App* snapshot = app.add_subcommand("snapshot", "Cut, list, delete and restore snapshots");
-  snapshot->require_subcommand(1);
   add_create(*snapshot, context);
   add_list(*snapshot, context);
   add_delete(*snapshot, context);

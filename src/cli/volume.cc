@@ -2,6 +2,7 @@
 #include <memory>
 
 #include "base/units.h"
+#include "base/utc.h"
 #include "cli/commands.h"
 #include "cli/confirm.h"
 #include "holdfast/v1/holdfast.grpc.pb.h"
@@ -30,7 +31,7 @@ std::string describe(const v1::Volume& volume) {
   fields.add("spec", volume.inline_spec());
   fields.add("parent", volume.parent());
   fields.add("snapshots", std::to_string(volume.snapshot_count()));
-  fields.add("created", format_seconds(volume.created().seconds()));
+  fields.add("created", format_utc(volume.created().seconds()));
   for (const v1::Replica& replica : volume.replicas()) {
     fields.add("replica", fmt::format("{} on node {} in pool {} ({})", replica.id(), replica.node(),
                                       replica.pool(), replica.state()));
@@ -246,7 +247,7 @@ void add_mount_and_unmount(CLI::App& volume, Context& context) {
   CLI::App* unmount = volume.add_subcommand("unmount", "Unmount; the last one detaches the volume");
   unmount->alias("umount");
   unmount->add_option("volume", args->name, "name or id")->required();
-  unmount->add_option("path", args->path, "where it is mounted")->required();
+  unmount->add_option("path", args->path, "where it is mounted (may be left out if that is one place only)");
   unmount->add_flag("--keep-attached", args->keep, "leave the block device");
   unmount->callback([&context, args] {
     context.action = [&context, args](Client& client) {
@@ -288,7 +289,6 @@ void add_clone(CLI::App& volume, Context& context) {
 
 void add_volume_commands(CLI::App& app, Context& context) {
   CLI::App* volume = app.add_subcommand("volume", "Create, use and delete volumes");
-  volume->require_subcommand(1);
   add_create(*volume, context);
   add_list_and_inspect(*volume, context);
   add_delete(*volume, context);

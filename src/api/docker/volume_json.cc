@@ -2,6 +2,7 @@
 
 #include "api/text.h"
 #include "base/units.h"
+#include "base/utc.h"
 
 namespace hf::api {
 
@@ -36,7 +37,7 @@ json docker_volume(const cluster::VolumeInfo& volume, const std::string& client_
   }
   return {{"Name", client_name},
           {"Mountpoint", docker_mountpoint(volume)},
-          {"CreatedAt", format_time(volume.created)},
+          {"CreatedAt", format_utc(volume.created.ns / 1'000'000'000)},
           {"Status", std::move(status)}};
 }
 

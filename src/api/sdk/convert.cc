@@ -1,5 +1,6 @@
 #include "api/sdk/convert.h"
 
+#include "api/proto_time.h"
 #include "api/text.h"
 
 namespace hf::api {
@@ -84,11 +85,6 @@ std::string join_labels(const Labels& a, const Labels& b) {
   std::map<std::string, std::string> all(a.begin(), a.end());
   all.insert(b.begin(), b.end());
   return join_pairs(all);
-}
-
-void fill_time(WallTime from, google::protobuf::Timestamp* to) {
-  to->set_seconds(from.ns / 1'000'000'000);
-  to->set_nanos(static_cast<int32_t>(from.ns % 1'000'000'000));
 }
 
 sdk::VolumeState sdk_state(cluster::VolumeState state) {

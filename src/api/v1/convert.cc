@@ -1,16 +1,12 @@
 #include "api/v1/convert.h"
 
+#include "api/proto_time.h"
 #include "api/text.h"
 #include "volume/spec/codec.h"
 #include "volume/spec/key_table.h"
 
 namespace hf::api {
 namespace {
-
-void fill_time(WallTime from, google::protobuf::Timestamp* to) {
-  to->set_seconds(from.ns / 1'000'000'000);
-  to->set_nanos(static_cast<int32_t>(from.ns % 1'000'000'000));
-}
 
 const char* io_class_name(uint32_t io_class) {
   return io_class >= 3 ? "high" : io_class == 2 ? "medium" : "low";

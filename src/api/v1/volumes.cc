@@ -10,6 +10,8 @@ namespace {
 namespace v1 = holdfast::v1;
 using cluster::VolumeInfo;
 
+const std::string kPathHolder = "path:";
+
 class Volumes final : public v1::Volumes::Service {
  public:
   explicit Volumes(const ServiceContext& context) : context_(context) {}
@@ -102,7 +104,7 @@ class Volumes final : public v1::Volumes::Service {
     cluster::MountVolume request;
     request.name = in->volume();
     request.target_path = in->target_path();
-    request.holder = in->holder().empty() ? "path:" + in->target_path() : in->holder();
+    request.holder = in->holder().empty() ? kPathHolder + in->target_path() : in->holder();
     request.read_only = in->read_only();
     return answer<cluster::MountInfo>(
         context_, rpc, out, [this, request] { return context_.control.mount_volume(request); });
@@ -113,7 +115,13 @@ class Volumes final : public v1::Volumes::Service {
     cluster::UnmountVolume request;
     request.name = in->volume();
     request.target_path = in->target_path();
-    request.holder = in->holder().empty() ? "path:" + in->target_path() : in->holder();
+    request.holder = in->holder();
+    if (request.holder.empty() && request.target_path.empty()) {
+      Result<std::string> path = only_path(request.name);
+      if (!path.ok()) return to_grpc(path, rpc);
+      request.target_path = *path;
+    }
+    if (request.holder.empty()) request.holder = kPathHolder + request.target_path;
     request.detach_when_last = !in->keep_attached();
     Status done = context_.bridge.call<void>(
         [this, request] { return context_.control.unmount_volume(request); });
@@ -122,6 +130,12 @@ class Volumes final : public v1::Volumes::Service {
   }
 
  private:
+  Result<std::string> only_path(const std::string& name) {
+    Result<VolumeInfo> volume = context_.bridge.call<VolumeInfo>(
+        [this, name] { return context_.control.inspect_volume(name); });
+    HF_TRY(volume);
+    return only_mount_path(*volume);
+  }
   grpc::Status reply(grpc::ServerContext* rpc, v1::Volume* out,
                      std::function<Task<Result<VolumeInfo>>()> start) {
     return answer<VolumeInfo>(context_, rpc, out, std::move(start));
