@@ -81,7 +81,7 @@ HttpResponse DockerPlugin::handle(const HttpRequest& request) {
     response.body = std::move(*answer);
     return response;
   }
-  HF_LOG(kInfo, "api", "docker_call method={} name=\"{}\" error={}", call.method,
+  HF_LOG(kInfo, "api", "docker_call method={} name=\"{}\" error={}", call.method.substr(0, 64),
          spec::redact_inline(call.name), answer.error().info().name);
   response.body = reply_error(answer.error().message());
   return response;

@@ -27,13 +27,14 @@ namespace http = beast::http;
 
 constexpr size_t kMaxHeaderBytes = 16 * 1024;
 constexpr size_t kMaxBodyBytes = 1024 * 1024;
-constexpr std::chrono::seconds kIdleTimeout{30};
 constexpr std::chrono::minutes kHandlerTimeout{3};  // above kApiTimeout
 
 // What all sessions of a server share; outlives them.
 struct Shared {
-  explicit Shared(HttpHandler h, size_t threads) : handler(std::move(h)), pool(threads) {}
+  Shared(HttpHandler h, const HttpServerOptions& options)
+      : handler(std::move(h)), idle_timeout(options.idle_timeout), pool(options.handler_threads) {}
   HttpHandler handler;
+  std::chrono::milliseconds idle_timeout;
   asio::thread_pool pool;
   std::atomic<size_t> connections{0};
   std::atomic<bool> stopping{false};
@@ -52,7 +53,7 @@ class Session : public std::enable_shared_from_this<Session<Protocol>> {
     parser_.emplace();
     parser_->header_limit(kMaxHeaderBytes);
     parser_->body_limit(kMaxBodyBytes);
-    stream_.expires_after(kIdleTimeout);
+    stream_.expires_after(shared_.idle_timeout);
     http::async_read(stream_, buffer_, *parser_,
                      [self = this->shared_from_this()](beast::error_code ec, size_t) {
                        self->on_read(ec);
@@ -60,6 +61,10 @@ class Session : public std::enable_shared_from_this<Session<Protocol>> {
   }
 
  private:
+  static bool is_malformed(beast::error_code ec) {
+    return ec && ec != http::error::partial_message &&
+           ec.category() == http::make_error_code(http::error::bad_method).category();
+  }
   void on_read(beast::error_code ec) {
     if (ec == http::error::end_of_stream) return shut_down();
     if (ec == http::error::body_limit || ec == http::error::header_limit) {
@@ -68,7 +73,13 @@ class Session : public std::enable_shared_from_this<Session<Protocol>> {
       refusal.body = R"({"Err":"the request is too large"})";
       return write(std::move(refusal), false);
     }
-    if (ec) return;  // reset, timeout or malformed: the connection goes
+    if (is_malformed(ec)) {
+      HttpResponse refusal;
+      refusal.status = 400;
+      refusal.body = R"({"Err":"the request is not HTTP/1.1"})";
+      return write(std::move(refusal), false);
+    }
+    if (ec) return;  // reset or timeout: the connection goes
     stream_.expires_after(kHandlerTimeout);
     asio::post(shared_.pool, [self = this->shared_from_this()] { self->handle(); });
   }
@@ -95,7 +106,7 @@ class Session : public std::enable_shared_from_this<Session<Protocol>> {
     response_->keep_alive(keep);
     response_->body() = std::move(response.body);
     response_->prepare_payload();
-    stream_.expires_after(kIdleTimeout);
+    stream_.expires_after(shared_.idle_timeout);
     http::async_write(stream_, *response_,
                       [self = this->shared_from_this(), keep](beast::error_code ec, size_t) {
                         if (ec) return;
@@ -121,7 +132,7 @@ class Server : public HttpServer {
  public:
   Server(HttpServerOptions options, HttpHandler handler)
       : options_(std::move(options)),
-        shared_(std::move(handler), options_.handler_threads),
+        shared_(std::move(handler), options_),
         acceptor_(context_) {}
   ~Server() override { stop(); }
 

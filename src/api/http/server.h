@@ -4,6 +4,7 @@
 // Bounded: 1 MiB of body, 16 KiB of header, kMaxConnections, 30 s without progress of the client.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -38,6 +39,7 @@ struct HttpServerOptions {
   uint16_t tcp_port = 0;  // 0: chosen by the system
   bool any_address = false;
   size_t handler_threads = 8;
+  std::chrono::milliseconds idle_timeout{30'000};  // without progress of the client
 };
 
 class HttpServer {
