@@ -55,11 +55,11 @@ Error Client::to_error(const grpc::Status& status, const grpc::ClientContext& co
   }
 }
 
-Status Client::check_socket_path() const {
-  if (socket_path_.empty() || socket_path_.size() > kMaxSocketPath) {
+Status Client::check_socket_path(const std::string& path) {
+  if (path.empty() || path.size() > kMaxSocketPath) {
     return make_error(ErrorCode::kInvalidArgument,
                       "the socket path \"{}\" has {} bytes; a Unix socket's path has 1 to {}: give another --socket",
-                      socket_path_.substr(0, 64), socket_path_.size(), kMaxSocketPath);
+                      path.substr(0, 64), path.size(), kMaxSocketPath);
   }
   return {};
 }

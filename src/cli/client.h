@@ -18,7 +18,7 @@ class Client {
  public:
   explicit Client(std::string socket_path);
   // kInvalidArgument for a path that no Unix socket can have: gRPC would only log it.
-  Status check_socket_path() const;
+  static Status check_socket_path(const std::string& path);
   const std::shared_ptr<grpc::Channel>& channel() const { return channel_; }
 
   // Result<v1::Volume> r = client.call<v1::Volume>(stub, &Stub::Inspect, request);

@@ -86,9 +86,10 @@ int run(int argc, char** argv) {
     return refuse(app, e, context.output);
   }
   if (!context.action) return incomplete(app, named(app), context.output);
+  const Status path = Client::check_socket_path(context.socket);
+  if (!path.ok()) return context.output.fail(path.error());
   Client client(context.socket);
-  const Status path = client.check_socket_path();
-  return path.ok() ? context.action(client) : context.output.fail(path.error());
+  return context.action(client);
 }
 
 }  // namespace

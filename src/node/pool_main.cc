@@ -245,7 +245,16 @@ int main_with(int argc, char** argv) {
     result = real.error();
   }
   if (result.ok()) return 0;
-  std::fprintf(stderr, "holdfast-pool: %s\n", result.error().to_string().c_str());
+  if (args.as_json) {
+    const ErrorInfo& info = result.error().info();
+    const json body = {{"error",
+                        {{"code", fmt::format("HF{}", static_cast<int>(info.code))},
+                         {"name", std::string(info.name)},
+                         {"message", result.error().message()}}}};
+    std::fprintf(stderr, "%s\n", body.dump(2, ' ', false, json::error_handler_t::replace).c_str());
+  } else {
+    std::fprintf(stderr, "holdfast-pool: %s\n", result.error().to_string().c_str());
+  }
   return result.error().info().exit_code;
 }
 
