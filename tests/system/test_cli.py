@@ -360,7 +360,7 @@ class Pools(CliTest):
         self.daemon.start()
         status = self.ok("status")
         self.assertFalse(status["healthy"])
-        self.assertIn("newer", " ".join(status["problems"]))
+        self.assertIn("format 99", " ".join(status["problems"]))
         self.assertEqual(self.daemon.http("/healthz")[0], 503)
         self.daemon.stop()
         with open(path, "w", encoding="utf-8") as stream:
