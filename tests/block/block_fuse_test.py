@@ -100,6 +100,21 @@ class FuseExport(unittest.TestCase):
         self.assertEqual(run("blockdev", "--getsize64", host.device).stdout.strip(), str(768 * MIB))
         host.unmount()
 
+    def test_grows_under_writes(self):
+        """The kernel drops a size that it is told while a write ends; every growth must arrive all the same."""
+        host = self.host(size=64 * MIB)
+        host.start()
+        load = fio(host.device, 48 * MIB, seconds=8, verify=False, extra=["--rw=randwrite", "--bs=4k"])
+        grown = 0
+        while load.poll() is None:
+            host.size += 4 * MIB
+            self.assertEqual(host.tool.ask(f"grow {host.size}"), "ok")
+            self.assertEqual(run("blockdev", "--getsize64", host.device).stdout.strip(), str(host.size))
+            grown += 1
+        check_fio(load)
+        self.assertGreater(grown, 20)
+        self.assertEqual(host.tool.ask("detach"), "ok")
+
     def test_detach_refuses_while_mounted(self):
         host = self.host()
         host.start()

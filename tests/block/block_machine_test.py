@@ -89,6 +89,19 @@ class KernelExport(unittest.TestCase):
         self.assertEqual(run("blockdev", "--getsize64", host.device).stdout.strip(), str(192 * MIB))
         host.unmount()
 
+    def test_grows_under_writes(self):
+        if KIND != "fuse":
+            self.skipTest("the kernel's FUSE drops a size that it is told while a write ends")
+        host = self.host(size=64 * MIB)
+        host.start()
+        load = fio(host.device, 48 * MIB, seconds=8, verify=False, extra=["--rw=randwrite", "--bs=4k"])
+        while load.poll() is None:
+            host.size += 4 * MIB
+            self.assertEqual(host.tool.ask(f"grow {host.size}"), "ok")
+            self.assertEqual(run("blockdev", "--getsize64", host.device).stdout.strip(), str(host.size))
+        check_fio(load)
+        self.assertEqual(host.tool.ask("detach"), "ok")
+
     def test_killed_while_attaching(self):
         chance = random.Random(7)
         host = self.host(size=64 * MIB)

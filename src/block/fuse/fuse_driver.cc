@@ -17,6 +17,8 @@ namespace {
 
 constexpr Duration kProgramTimeout = 30s;
 constexpr Duration kHolderLookEvery = 2s;
+constexpr int kSizeTries = 200;
+constexpr Duration kSizeRetry = 20ms;
 
 // For the offer only, which comes before the first connection; a connection's own INIT has the say.
 bool kernel_can_resend() {
@@ -429,27 +431,38 @@ Task<Status> FuseDriver::adopt(VolumeId volume, Export& e, holder::Held held) {
 // ---- size, detach, park
 // ---------------------------------------------------------------------------
 
-// Does nothing when the kernel knows the size already.
+// Does nothing when the kernel knows the size already. By programs, see the header: this export may
+// be adopted, and nothing of ours may wait for ourselves. The kernel is made to ask, not to forget:
+// a daemon killed in between leaves the old size, with which LOOP_GET_STATUS64 by anybody (losetup
+// -a) needs no answer of ours.
 Task<Status> FuseDriver::follow_size(VolumeId volume, Export& e) {
   std::function<Result<uint64_t>()> look = [number = e.loop.number] {
     return loopdev::size_bytes(number);
   };
-  Result<uint64_t> known = co_await in_pool<Result<uint64_t>>(std::move(look));
-  HF_CO_TRY(known);
-  if (*known == e.device->size()) co_return Status();
-  // By programs, see the header: this one is adopted, and nothing of ours may wait for ourselves.
-  // The kernel is made to ask, not to forget: a daemon killed in between leaves the old size, with
-  // which LOOP_GET_STATUS64 by anybody (losetup -a) needs no answer of ours.
-  std::vector<std::string> stat;
-  for (const char* word : {"stat", "--cached=never", "--format=%s"}) stat.emplace_back(word);
-  stat.push_back(directory_of(volume) + "/" + kDiskName);
-  Status seen = co_await run_program(std::move(stat));
-  HF_CO_TRY(seen);
-  std::vector<std::string> grow;
-  grow.push_back("losetup");
-  grow.push_back("--set-capacity");
-  grow.push_back(e.loop.device());
-  co_return co_await run_program(std::move(grow));
+  uint64_t kernel_has = 0;
+  for (int i = 0; i < kSizeTries; ++i) {
+    Result<uint64_t> known = co_await in_pool<Result<uint64_t>>(look);
+    HF_CO_TRY(known);
+    kernel_has = *known;
+    if (kernel_has == e.device->size()) co_return Status();
+    // The kernel drops the size in an answer when a write ended between question and answer, though
+    // the program sees it: only the loop device tells.
+    Status waited = co_await world_.clock.sleep_for(i == 0 ? Duration(0) : kSizeRetry, stop_);
+    HF_CO_TRY(waited);
+    std::vector<std::string> stat;
+    for (const char* word : {"stat", "--cached=never", "--format=%s"}) stat.emplace_back(word);
+    stat.push_back(directory_of(volume) + "/" + kDiskName);
+    Status asked = co_await run_program(std::move(stat));
+    HF_CO_TRY(asked);
+    std::vector<std::string> grow;
+    grow.push_back("losetup");
+    grow.push_back("--set-capacity");
+    grow.push_back(e.loop.device());
+    Status told = co_await run_program(std::move(grow));
+    HF_CO_TRY(told);
+  }
+  co_return make_error(ErrorCode::kTimeout, "{} has {} bytes after it was told of {}, {} times",
+                       e.loop.device(), kernel_has, e.device->size(), kSizeTries);
 }
 
 Task<Status> FuseDriver::run_program(std::vector<std::string> argv) {
