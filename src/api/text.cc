@@ -13,6 +13,7 @@ std::string to_string(cluster::VolumeState state) {
     case cluster::VolumeState::kAttached: return "attached";
     case cluster::VolumeState::kDeleting: return "deleting";
     case cluster::VolumeState::kError: return "error";
+    case cluster::VolumeState::kLost: return "lost";
   }
   HF_UNREACHABLE();
 }
@@ -22,6 +23,7 @@ std::string to_string(cluster::ReplicaState state) {
     case cluster::ReplicaState::kOnline: return "online";
     case cluster::ReplicaState::kOffline: return "offline";
     case cluster::ReplicaState::kFailed: return "failed";
+    case cluster::ReplicaState::kLost: return "lost";
   }
   HF_UNREACHABLE();
 }

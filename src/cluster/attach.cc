@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "base/log.h"
+#include "cluster/mutants.h"
 #include "cluster/plane.h"
 #include "runtime/fault_point.h"
 
@@ -30,7 +31,7 @@ Task<Result<VolumeInfo>> Plane::attach(const AttachVolume& request) {
   HF_CO_TRY(name);
   Result<Section> section = co_await enter(name.value());
   HF_CO_TRY(section);
-  Result<View> view = co_await load_settled(name.value());
+  Result<View> view = co_await load_usable(name.value());
   HF_CO_TRY(view);
   Status served = co_await serve(view.value(), request.kind);
   HF_CO_TRY(served);
@@ -96,7 +97,7 @@ Task<Status> Plane::begin_serving(View& view) {
     view.attachment->record.boot = options_.boot_id;
     view.attachment->record.since = now();
   }
-  record.epoch += 1;
+  if (!mutant(ControlMutant::kEpochNotBumped) || record.epoch == 0) record.epoch += 1;
   record.phase = VolumePhase::kRecovering;
   record.coordinator = options_.node;
   record.coordinator_instance = instance_;

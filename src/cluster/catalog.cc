@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "cluster/mutants.h"
 #include "state/txn_retry.h"
 
 namespace hf::cluster {
@@ -159,10 +160,15 @@ Task<Result<std::map<PoolId, PoolPromise>>> Catalog::promises() {
 
 Task<Status> Catalog::commit(Batch batch) {
   const MonoTime deadline = clock_.now() + kCommitPatience;
-  Result<state::TxnOutcome> outcome =
-      co_await state::transact_sure(store_, clock_, batch.txn_, deadline);
+  Result<state::TxnOutcome> outcome = state::TxnOutcome();
+  if (mutant(ControlMutant::kAmbiguousIsDone)) {
+    outcome = co_await store_.transact(batch.txn_);
+    if (outcome.code() == ErrorCode::kAmbiguous) co_return Status();
+  } else {
+    outcome = co_await state::transact_sure(store_, clock_, batch.txn_, deadline);
+  }
   HF_CO_TRY(outcome);
-  if (!outcome->committed) {
+  if (!outcome->committed && !mutant(ControlMutant::kConflictIgnored)) {
     co_return make_error(ErrorCode::kConflict, "{} was changed meanwhile",
                          batch.txn_.compares().front().key);
   }

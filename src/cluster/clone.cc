@@ -1,3 +1,4 @@
+#include "cluster/mutants.h"
 #include "cluster/plane.h"
 #include "volume/spec/validate.h"
 
@@ -38,7 +39,7 @@ Task<Result<VolumeInfo>> Plane::clone(const CloneVolume& request) {
                            origin);
     }
   }
-  Result<View> parent = co_await load_settled(parent_name.value());
+  Result<View> parent = co_await load_usable(parent_name.value());
   HF_CO_TRY(parent);
   const VolumeRecord& from = parent->volume.record;
   KeptSnapshot snapshot;
@@ -75,6 +76,7 @@ Task<Result<VolumeInfo>> Plane::clone(const CloneVolume& request) {
   record.lineage = new_id<LineageId>(ports_.random);
   record.parent = origin;
   record.fs = snapshot->fs;
+  if (mutant(ControlMutant::kCloneFsOfHead)) record.fs = from.fs;
   const Result<MemberRecord> source_member = local_member(from);
   HF_CO_TRY(source_member);
   CloneSource source;

@@ -34,9 +34,10 @@ enum class VolumeState : uint8_t {
   kAttached,
   kDeleting,
   kError,  // see `message`
+  kLost,   // its pool is open and does not hold its replica; nothing but delete is done to it
 };
 
-enum class ReplicaState : uint8_t { kOnline, kOffline, kFailed };
+enum class ReplicaState : uint8_t { kOnline, kOffline, kFailed, kLost };
 
 struct ReplicaInfo {
   ReplicaId id;

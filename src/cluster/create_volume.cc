@@ -1,5 +1,6 @@
 #include "base/log.h"
 #include "base/units.h"
+#include "cluster/mutants.h"
 #include "cluster/plane.h"
 #include "runtime/fault_point.h"
 #include "volume/spec/mount_options.h"
@@ -114,6 +115,10 @@ Task<Status> Plane::plan_members(VolumeRecord& record) {
 
 Task<Status> Plane::begin_create(KeptVolume& volume) {
   volume->state = LifeState::kCreating;
+  if (mutant(ControlMutant::kReplicaBeforeRecord) && !volume->source) {
+    Status made = co_await make_replicas(volume.record);
+    HF_CO_TRY(made);
+  }
   Batch batch(catalog_);
   batch.put(volume);
   batch.take_name(Catalog::volume_name_key(volume->name), volume->id.to_string());
@@ -129,20 +134,8 @@ Task<Status> Plane::finish_create(View& view) {
   VolumeRecord& record = view.volume.record;
   const Status reachable = check_pools_open(record);
   HF_CO_TRY(reachable);
-  for (const MemberRecord& member : record.members) {
-    ReplicaSpec replica;
-    replica.replica = member.replica;
-    replica.volume = record.id;
-    replica.lineage = record.lineage;
-    replica.size_bytes = record.source ? record.source->size_bytes : record.size_bytes;
-    Status made;
-    if (record.source) {
-      made = co_await ports_.host.clone_replica(member.pool, record.source->replica,
-                                                record.source->snapshot, replica);
-    } else {
-      made = co_await ports_.host.create_replica(member.pool, replica);
-    }
-    if (made.ok()) continue;
+  Status made = co_await make_replicas(record);
+  if (!made.ok()) {
     if (is_refusal(made.code())) {
       HF_PROBE("cluster.create_undone");
       Status undone = co_await undo_create(view);
@@ -164,6 +157,25 @@ Task<Status> Plane::finish_create(View& view) {
     // Left behind, it is found and removed by the reconciler.
     Status dropped = co_await drop_clone_source(*source);
     if (!dropped.ok()) HF_PROBE("cluster.clone_source_left");
+  }
+  co_return Status();
+}
+
+Task<Status> Plane::make_replicas(const VolumeRecord& record) {
+  for (const MemberRecord& member : record.members) {
+    ReplicaSpec replica;
+    replica.replica = member.replica;
+    replica.volume = record.id;
+    replica.lineage = record.lineage;
+    replica.size_bytes = record.source ? record.source->size_bytes : record.size_bytes;
+    Status made;
+    if (record.source) {
+      made = co_await ports_.host.clone_replica(member.pool, record.source->replica,
+                                                record.source->snapshot, replica);
+    } else {
+      made = co_await ports_.host.create_replica(member.pool, replica);
+    }
+    HF_CO_TRY(made);
   }
   co_return Status();
 }

@@ -1,4 +1,5 @@
 #include "base/log.h"
+#include "cluster/mutants.h"
 #include "cluster/plane.h"
 
 namespace hf::cluster {
@@ -58,11 +59,9 @@ Task<Status> Plane::finish_delete(View& view) {
     Status dropped = co_await drop_snapshot(record, snapshot);
     HF_CO_TRY(dropped);
   }
-  for (const MemberRecord& member : record.members) {
-    Status removed = co_await ports_.host.delete_replica(member.pool, member.replica);
-    if (!removed.ok() && removed.code() != ErrorCode::kNotFound) {
-      co_return removed.error().with_context("delete volume " + record.name);
-    }
+  if (!mutant(ControlMutant::kRecordGoneFirst)) {
+    Status removed = co_await remove_replicas(record);
+    HF_CO_TRY(removed);
   }
   const std::string key = Catalog::volume_name_key(record.name);
   Result<std::optional<KeptName>> name = co_await catalog_.name(key);
@@ -70,15 +69,30 @@ Task<Status> Plane::finish_delete(View& view) {
   const std::optional<CloneSource> source = record.source;
   Batch batch(catalog_);
   batch.remove(view.volume);
-  if (name.value() && name.value()->record.id == record.id.to_string())
-    batch.free_name(*name.value(), key);
+  const bool named = name.value() && name.value()->record.id == record.id.to_string();
+  if (named && !mutant(ControlMutant::kNameKept)) batch.free_name(*name.value(), key);
   Status gone = co_await catalog_.commit(std::move(batch));
   HF_CO_TRY(gone);
+  if (mutant(ControlMutant::kRecordGoneFirst)) {
+    Status removed = co_await remove_replicas(record);
+    HF_CO_TRY(removed);
+  }
+  lost_.erase(record.id);
   troubles_.erase(record.id);
   if (source) {
     Status dropped = co_await drop_clone_source(*source);
     if (!dropped.ok())
       HF_LOG(kInfo, "cluster", "clone_source_left snapshot={}", source->snapshot.to_string());
+  }
+  co_return Status();
+}
+
+Task<Status> Plane::remove_replicas(const VolumeRecord& record) {
+  for (const MemberRecord& member : record.members) {
+    Status removed = co_await ports_.host.delete_replica(member.pool, member.replica);
+    if (!removed.ok() && removed.code() != ErrorCode::kNotFound) {
+      co_return removed.error().with_context("delete volume " + record.name);
+    }
   }
   co_return Status();
 }

@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "base/log.h"
+#include "cluster/mutants.h"
 #include "cluster/plane.h"
 #include "runtime/fault_point.h"
 
@@ -32,7 +33,8 @@ Task<Result<std::vector<HolderRecord>>> Plane::live_holders(const View& view,
     if (!holder.target.empty()) {
       there = std::find(mounts->begin(), mounts->end(), holder.target) != mounts->end();
     } else if (is_docker(holder.holder)) {
-      there = now().ns - holder.since.ns < docker_grace.count();
+      there = now().ns - holder.since.ns < docker_grace.count() &&
+              !mutant(ControlMutant::kGraceIgnored);
     }
     if (there) live.push_back(holder);
   }
@@ -67,7 +69,8 @@ Task<Result<std::string>> Plane::release(View& view) {
   bool unmounted = false;
   Result<std::string> why = co_await take_out(view, &unmounted);
   const bool out = why.ok() && why->empty();
-  if (!out && unmounted && view.attachment->record.mounted) {
+  if (!out && unmounted && view.attachment->record.mounted &&
+      !mutant(ControlMutant::kNotMountedBack)) {
     HF_PROBE("cluster.mounted_back");
     Status back = co_await mount_back(view);
     if (!back.ok())

@@ -6,9 +6,10 @@
 namespace hf::cluster {
 namespace {
 
-VolumeState state_of(const View& view, bool trouble) {
+VolumeState state_of(const View& view, bool lost, bool trouble) {
   if (view.volume->state == LifeState::kCreating) return VolumeState::kCreating;
   if (view.volume->state == LifeState::kDeleting) return VolumeState::kDeleting;
+  if (lost) return VolumeState::kLost;
   if (trouble) return VolumeState::kError;
   const bool attached = view.attachment && view.attachment->record.attached;
   return attached ? VolumeState::kAttached : VolumeState::kDetached;
@@ -73,6 +74,9 @@ Task<VolumeInfo> Plane::info_of(const View& view, uint32_t snapshots) {
       } else {
         info.message = stats.error().message();
         if (stats.code() == ErrorCode::kFailedPool) replica.state = ReplicaState::kFailed;
+        if (lost_.contains(record.id) && stats.code() == ErrorCode::kNotFound) {
+          replica.state = ReplicaState::kLost;
+        }
       }
     }
     info.replicas.push_back(replica);
@@ -112,7 +116,9 @@ Task<VolumeInfo> Plane::info_of(const View& view, uint32_t snapshots) {
   }
   const auto trouble = troubles_.find(record.id);
   if (trouble != troubles_.end()) info.message = trouble->second;
-  info.state = state_of(view, trouble != troubles_.end());
+  const auto lost = lost_.find(record.id);
+  if (lost != lost_.end()) info.message = lost->second;
+  info.state = state_of(view, lost != lost_.end(), trouble != troubles_.end());
   co_return std::move(info);
 }
 
@@ -204,6 +210,11 @@ Task<Result<ClusterStatus>> Plane::status() {
   status.volumes = static_cast<uint32_t>(volumes->size());
   status.volumes_attached = static_cast<uint32_t>(attachments->size());
   for (const KeptVolume& volume : volumes.value()) {
+    const auto lost = lost_.find(volume->id);
+    if (lost != lost_.end()) {
+      status.problems.push_back(lost->second);
+      continue;
+    }
     const auto trouble = troubles_.find(volume->id);
     if (trouble == troubles_.end()) continue;
     status.problems.push_back(fmt::format("volume {}: {}", volume->name, trouble->second));

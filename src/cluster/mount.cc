@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "base/log.h"
+#include "cluster/mutants.h"
 #include "cluster/plane.h"
 #include "runtime/fault_point.h"
 
@@ -41,7 +42,7 @@ Task<Result<MountInfo>> Plane::mount(const MountVolume& request) {
   HF_CO_TRY(name);
   Result<Section> section = co_await enter(name.value());
   HF_CO_TRY(section);
-  Result<View> loaded = co_await load_settled(name.value());
+  Result<View> loaded = co_await load_usable(name.value());
   HF_CO_TRY(loaded);
   View view = std::move(loaded).value();
   if (view.volume->spec.fs == spec::FsType::kNone) {
@@ -157,6 +158,7 @@ Task<Status> Plane::make_file_system(View& view, const FilesystemSpec& fs) {
   // size.
   record.fs.formatted = true;
   record.fs.uuid = fs.uuid;
+  if (mutant(ControlMutant::kFormatNotRecorded)) co_return Status();
   co_return co_await put(view.volume);
 }
 
@@ -200,8 +202,10 @@ Task<Result<MountInfo>> Plane::add_holder(View& view, const MountVolume& request
   // A place of its own: the intent first, so that a crash leaves no bind that nobody knows.
   if (!repeat || found->state != HolderState::kHeld) {
     found->state = HolderState::kArriving;
-    Status intended = co_await put(*view.attachment);
-    HF_CO_TRY(intended);
+    if (!mutant(ControlMutant::kBindNotIntended)) {
+      Status intended = co_await put(*view.attachment);
+      HF_CO_TRY(intended);
+    }
   }
   Status bound = co_await ports_.mounter.bind(primary_path(view.volume.record), request.target_path,
                                               request.read_only);

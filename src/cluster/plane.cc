@@ -1,3 +1,4 @@
+#include "cluster/mutants.h"
 #include "cluster/plane.h"
 
 #include "volume/spec/inline_parser.h"
@@ -64,9 +65,20 @@ Task<Result<View>> Plane::load_settled(std::string name) {
   Result<std::optional<View>> view = co_await load(name);
   HF_CO_TRY(view);
   if (!view.value()) co_return not_found(name);
+  if (mutant(ControlMutant::kNotSettled)) co_return std::move(*view.value());
   Status settled = co_await settle(*view.value());
   HF_CO_TRY(settled);
   co_return std::move(*view.value());
+}
+
+Task<Result<View>> Plane::load_usable(std::string name) {
+  Result<View> view = co_await load_settled(std::move(name));
+  HF_CO_TRY(view);
+  const auto lost = lost_.find(view->volume->id);
+  if (lost != lost_.end()) co_return Error(ErrorCode::kFailedPrecondition, lost->second);
+  const Status reachable = check_pools_open(view->volume.record);
+  HF_CO_TRY(reachable);
+  co_return std::move(view);
 }
 
 // "Not found" is said of volumes that are gone, and of nothing else, by settle().

@@ -80,6 +80,9 @@ class Plane {
   Task<Result<std::optional<View>>> load(std::string name);
   // The view of a volume that is there and settled; kNotFound otherwise.
   Task<Result<View>> load_settled(std::string name);
+  // The same, of a volume whose data can be reached; kFailedPrecondition for one that is lost or in a
+  // pool that is not open. Before any intent: what is refused for that leaves nothing to be done later.
+  Task<Result<View>> load_usable(std::string name);
   // Finishes what was begun on the volume: create, restore, resize, delete. kNotFound when it is
   // gone afterwards.
   Task<Status> settle(View& view);
@@ -98,14 +101,17 @@ class Plane {
   Task<Status> plan_members(VolumeRecord& record);
   Task<Status> begin_create(KeptVolume& volume);
   Task<Status> finish_create(View& view);
+  Task<Status> make_replicas(const VolumeRecord& record);
   Task<Status> drop_clone_source(const CloneSource& source);
   Task<Status> undo_create(View& view);
   Task<Status> finish_delete(View& view);
+  Task<Status> remove_replicas(const VolumeRecord& record);
   Task<Status> finish_resize(View& view);
   Task<Status> grow_to(View& view, uint64_t size_bytes);
   Task<Status> finish_restore(View& view);
   Task<Result<KeptSnapshot>> cut_snapshot(View& view, std::string name,
                                           const std::map<std::string, std::string>& labels);
+  Task<Status> make_snapshot(const VolumeRecord& volume, KeptSnapshot& snapshot);
   Task<Status> drop_snapshot(const VolumeRecord& volume, KeptSnapshot& snapshot);
   Task<Result<std::optional<KeptSnapshot>>> find_snapshot(const VolumeRecord& volume,
                                                           std::string text);
@@ -155,6 +161,8 @@ class Plane {
   Task<Result<bool>> is_wanted(const View& view);
   Task<bool> look_for_orphans();
   Task<bool> look_for_strays();
+  Task<bool> look_for_lost();
+  Task<Result<bool>> is_lost(std::string name, VolumeId id);
 
   ControlPorts ports_;
   const ControlOptions& options_;
@@ -172,6 +180,7 @@ class Plane {
   std::map<PoolId, std::string> closed_pools_;  // pools that could not be opened, and why
   std::set<PoolId> open_pools_;
   std::map<VolumeId, std::string> troubles_;  // what the reconciler could not mend
+  std::map<VolumeId, std::string> lost_;      // whose replica its pool does not have, and what to do
   std::vector<std::string> findings_;         // orphans and strays
 };
 

@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "base/units.h"
+#include "cluster/mutants.h"
 #include "cluster/plane.h"
 #include "runtime/fault_point.h"
 
@@ -12,7 +13,7 @@ Task<Result<VolumeInfo>> Plane::resize(std::string text, uint64_t size_bytes) {
   HF_CO_TRY(name);
   Result<Section> section = co_await enter(name.value());
   HF_CO_TRY(section);
-  Result<View> view = co_await load_settled(name.value());
+  Result<View> view = co_await load_usable(name.value());
   HF_CO_TRY(view);
   Status grown = co_await grow_to(view.value(), size_bytes);
   HF_CO_TRY(grown);
@@ -42,8 +43,13 @@ Task<Status> Plane::grow_to(View& view, uint64_t size_bytes) {
     }
   }
   record.resizing_to_bytes = size_bytes;
+  if (mutant(ControlMutant::kResizeRecordedFirst)) {
+    record.size_bytes = record.spec.size_bytes = size_bytes;
+    record.resizing_to_bytes = 0;
+  }
   Status intended = co_await put(view.volume);
   HF_CO_TRY(intended);
+  record.resizing_to_bytes = size_bytes;
   co_return co_await finish_resize(view);
 }
 

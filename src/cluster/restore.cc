@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "cluster/mutants.h"
 #include "cluster/plane.h"
 
 namespace hf::cluster {
@@ -9,7 +10,7 @@ Task<Result<VolumeInfo>> Plane::restore(std::string volume, std::string snapshot
   HF_CO_TRY(name);
   Result<Section> section = co_await enter(name.value());
   HF_CO_TRY(section);
-  Result<View> loaded = co_await load_settled(name.value());
+  Result<View> loaded = co_await load_usable(name.value());
   HF_CO_TRY(loaded);
   View view = std::move(loaded).value();
   Result<std::optional<KeptSnapshot>> found = co_await find_snapshot(view.volume.record, snapshot);
@@ -29,8 +30,10 @@ Task<Result<VolumeInfo>> Plane::restore(std::string volume, std::string snapshot
     HF_CO_TRY(released);
   }
   view.volume->restoring = found.value()->record.id;
-  Status intended = co_await put(view.volume);
-  HF_CO_TRY(intended);
+  if (!mutant(ControlMutant::kRestoreNotIntended)) {
+    Status intended = co_await put(view.volume);
+    HF_CO_TRY(intended);
+  }
   Status restored = co_await finish_restore(view);
   HF_CO_TRY(restored);
   co_return co_await info(view);

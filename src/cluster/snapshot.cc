@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/log.h"
+#include "cluster/mutants.h"
 #include "cluster/plane.h"
 #include "runtime/fault_point.h"
 
@@ -31,7 +32,7 @@ Task<Result<SnapshotInfo>> Plane::create_snapshot(const CreateSnapshot& request)
   }
   Result<Section> section = co_await enter(name.value());
   HF_CO_TRY(section);
-  Result<View> view = co_await load_settled(name.value());
+  Result<View> view = co_await load_usable(name.value());
   HF_CO_TRY(view);
   Result<std::optional<KeptSnapshot>> there = co_await find_snapshot(view->volume.record, wanted);
   HF_CO_TRY(there);
@@ -71,13 +72,22 @@ Task<Result<KeptSnapshot>> Plane::cut_snapshot(View& view, std::string name,
   snapshot->fs = volume.fs;
   // An mkfs that nobody recorded would have stamped the volume's own.
   if (snapshot->fs.uuid.empty()) snapshot->fs.uuid = volume.id.to_string();
+  // With the volume's record as it is: a request that the state store applies late must not leave a
+  // snapshot behind of a volume that is gone by then.
   Batch begin(catalog_);
-  begin.put(snapshot);
+  begin.put(snapshot).require(view.volume);
   if (!name.empty()) {
     begin.take_name(Catalog::snapshot_name_key(volume.id, name), snapshot->id.to_string());
   }
   Status begun = co_await catalog_.commit(std::move(begin));
   HF_CO_TRY(begun);
+  Status made = co_await make_snapshot(volume, snapshot);
+  HF_CO_TRY(made);
+  co_return std::move(snapshot);
+}
+
+// Cuts a recorded snapshot in every replica and says so. Refused by a port: undone.
+Task<Status> Plane::make_snapshot(const VolumeRecord& volume, KeptSnapshot& snapshot) {
   for (const MemberRecord& member : volume.members) {
     Status cut = co_await ports_.host.create_snapshot(member.pool, member.replica, snapshot->id);
     if (cut.ok()) continue;
@@ -91,9 +101,7 @@ Task<Result<KeptSnapshot>> Plane::cut_snapshot(View& view, std::string name,
   snapshot->state = LifeState::kReady;
   Batch done(catalog_);
   done.put(snapshot);
-  Status recorded = co_await catalog_.commit(std::move(done));
-  HF_CO_TRY(recorded);
-  co_return std::move(snapshot);
+  co_return co_await catalog_.commit(std::move(done));
 }
 
 Task<Status> Plane::drop_snapshot(const VolumeRecord& volume, KeptSnapshot& snapshot) {
@@ -156,7 +164,12 @@ Task<Status> Plane::settle_snapshots(View& view) {
       if (!snapshot->name.empty()) continue;
       Result<bool> needed = co_await is_clone_source(snapshot->id);
       HF_CO_TRY(needed);
-      if (needed.value()) continue;
+      if (needed.value() && !mutant(ControlMutant::kCloneSourceDropped)) continue;
+    }
+    if (mutant(ControlMutant::kBegunSnapshotFinished) && snapshot->state == LifeState::kCreating) {
+      Status finished = co_await make_snapshot(view.volume.record, snapshot);
+      HF_CO_TRY(finished);
+      continue;
     }
     HF_PROBE("cluster.snapshot_settled");
     Status dropped = co_await drop_snapshot(view.volume.record, snapshot);

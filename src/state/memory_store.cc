@@ -205,6 +205,7 @@ Task<Result<TxnOutcome>> MemoryStore::transact(Txn txn) {
     co_return Error(ErrorCode::kAmbiguous, "the state store's answer was lost");
   }
   Result<TxnOutcome> outcome = server_.apply(txn);
+  if (faults_ != nullptr) faults_->applied();
   Status back = co_await travel();
   HF_CO_TRY(back);
   if (fate.value() == StoreFate::kLostReply) {

@@ -30,6 +30,8 @@ class StoreFaults {
   virtual StoreFate fate(bool is_write) = 0;
   virtual Duration latency() = 0;  // each way is half of it
   virtual Duration late_by() = 0;
+  // A write has happened, and its answer is on its way.
+  virtual void applied() {}
 };
 
 class MemoryServer {

@@ -94,6 +94,7 @@ sdk::VolumeState sdk_state(cluster::VolumeState state) {
     case cluster::VolumeState::kAttached: return sdk::VOLUME_STATE_ATTACHED;
     case cluster::VolumeState::kDeleting: return sdk::VOLUME_STATE_DELETED;
     case cluster::VolumeState::kError: return sdk::VOLUME_STATE_ERROR;
+    case cluster::VolumeState::kLost: return sdk::VOLUME_STATE_ERROR;
   }
   HF_UNREACHABLE();
 }

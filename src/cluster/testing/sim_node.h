@@ -136,6 +136,7 @@ class SimPorts : public ReplicaHost, public Exporter, public Mounter, public sta
   state::StoreFate fate(bool is_write) override;
   Duration latency() override { return Duration(prng_.below(2'000'000)); }
   Duration late_by() override { return Duration(prng_.below(300'000'000)); }
+  void applied() override { count_step(); }
 
  private:
   // Before the effect: takes time, may refuse, may be where the process dies.
