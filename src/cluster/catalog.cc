@@ -168,7 +168,7 @@ Task<Status> Catalog::commit(Batch batch) {
     outcome = co_await state::transact_sure(store_, clock_, batch.txn_, deadline);
   }
   HF_CO_TRY(outcome);
-  if (!outcome->committed && !mutant(ControlMutant::kConflictIgnored)) {
+  if (!outcome->committed) {
     co_return make_error(ErrorCode::kConflict, "{} was changed meanwhile",
                          batch.txn_.compares().front().key);
   }

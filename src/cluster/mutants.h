@@ -17,10 +17,8 @@ enum class ControlMutant : uint8_t {
   kNotMountedBack,        // a refused release leaves the files of its users unmounted
   kResizeRecordedFirst,   // the new size is recorded before the replica has it
   kRestoreNotIntended,    // restore changes the replica without an intent
-  kCloneSourceDropped,    // the snapshot under an unfinished clone is removed
   kCloneFsOfHead,         // a clone believes its file system to be that of the volume, not of the snapshot
   kAmbiguousIsDone,       // a write whose outcome is unknown is taken for done
-  kConflictIgnored,       // a lost compare-and-set is taken for done
   kBindNotIntended,       // a bind mount is made before its holder is recorded
   kGraceIgnored,          // a docker holder is stale before its container has mounted
   kNotSettled,            // operations do not finish what was begun before them

@@ -141,6 +141,7 @@ class Plane {
   Task<Result<MountInfo>> add_holder(View& view, const MountVolume& request, bool unrecorded);
   Task<Status> drop_holder(View& view, size_t index);
   Task<Status> finish_holders(View& view);
+  Task<Status> unmount_only(View& view);
 
   // pools.cc
   Task<Result<PoolInfo>> pool_info(const PoolRecord& record, uint64_t provisioned,

@@ -61,7 +61,10 @@ Task<Status> Plane::finish_resize(View& view) {
     Status grown =
         co_await ports_.host.resize_replica(member.pool, member.replica, record.resizing_to_bytes);
     if (grown.ok()) continue;
-    if (is_refusal(grown.code())) {
+    // An earlier attempt may have grown it before it was cut short: then there is nothing to undo.
+    Result<ReplicaStats> stats = co_await ports_.host.replica_stats(member.pool, member.replica);
+    const bool untouched = stats.ok() && stats->size_bytes <= record.size_bytes;
+    if (is_refusal(grown.code()) && untouched) {
       HF_PROBE("cluster.resize_undone");
       record.resizing_to_bytes = 0;
       Status undone = co_await put(view.volume);

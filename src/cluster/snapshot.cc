@@ -164,7 +164,7 @@ Task<Status> Plane::settle_snapshots(View& view) {
       if (!snapshot->name.empty()) continue;
       Result<bool> needed = co_await is_clone_source(snapshot->id);
       HF_CO_TRY(needed);
-      if (needed.value() && !mutant(ControlMutant::kCloneSourceDropped)) continue;
+      if (needed.value()) continue;
     }
     if (mutant(ControlMutant::kBegunSnapshotFinished) && snapshot->state == LifeState::kCreating) {
       Status finished = co_await make_snapshot(view.volume.record, snapshot);

@@ -37,15 +37,9 @@ Task<Status> Plane::unmount(const UnmountVolume& request) {
     Status dropped = co_await drop_holder(view, i);
     HF_CO_TRY(dropped);
   }
-  if (!view.attachment->record.holders.empty() || view.attachment->record.pinned)
-    co_return Status();
-  if (!request.detach_when_last) {
-    view.attachment->record.pinned = true;
-    view.attachment->record.mounted = false;
-    Status recorded = co_await put(*view.attachment);
-    HF_CO_TRY(recorded);
-    co_return co_await ports_.mounter.unmount(primary_path(view.volume.record));
-  }
+  if (!view.attachment->record.holders.empty()) co_return Status();
+  if (!request.detach_when_last) co_return co_await unmount_only(view);
+  if (view.attachment->record.pinned) co_return Status();
   Result<std::string> why = co_await release(view);
   HF_CO_TRY(why);
   // The holder has left, somebody else has not (a container whose mount was counted before an
@@ -56,6 +50,21 @@ Task<Status> Plane::unmount(const UnmountVolume& request) {
     HF_LOG(kInfo, "cluster", "lingering volume={} why={}", view.volume->name, why.value());
   }
   co_return Status();
+}
+
+// The device stays. Until the primary mount is gone the record says that it is there: what a failure or a
+// crash leaves is a volume that is mounted, as it is said to be, and can be asked again.
+Task<Status> Plane::unmount_only(View& view) {
+  AttachmentRecord& attachment = view.attachment->record;
+  if (!attachment.pinned) {
+    attachment.pinned = true;
+    Status intended = co_await put(*view.attachment);
+    HF_CO_TRY(intended);
+  }
+  Status down = co_await ports_.mounter.unmount(primary_path(view.volume.record));
+  if (!down.ok() || !attachment.mounted) co_return down;
+  attachment.mounted = false;
+  co_return co_await put(*view.attachment);
 }
 
 // Takes one holder out, its own place first.

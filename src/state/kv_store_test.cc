@@ -4,13 +4,17 @@
 #include <gtest/gtest.h>
 #include <sqlite3.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <csignal>
 #include <fstream>
+#include <iterator>
 
+#include "base/prng.h"
 #include "sim/sim_clock.h"
 #include "sim/sim_loop.h"
 #include "state/contract/kv_contract.h"
@@ -299,6 +303,86 @@ TEST(SqliteDb, WhatWasAnsweredSurvivesAKilledProcess) {
   Result<std::optional<Entry>> entry = db.value()->get("count");
   ASSERT_TRUE(entry.ok() && entry.value());
   EXPECT_GE(std::stoul(entry.value()->value), acknowledged);
+}
+
+std::string read_whole(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  return std::string((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
+}
+void write_whole(const std::string& path, const std::string& bytes) {
+  std::ofstream(path, std::ios::binary | std::ios::trunc) << bytes;
+}
+
+// A power loss in the middle of a commit: what the log held at the last answer was synced and is there,
+// of what came behind it any part, or bytes that were never written. Never half a transaction.
+TEST(SqliteDb, WhatWasAnsweredSurvivesAPowerLoss) {
+  Folder folder;
+  std::string file, log_before, log_after;
+  {
+    Result<std::unique_ptr<SqliteDb>> db = open_file(folder);
+    ASSERT_TRUE(db.ok());
+    for (int i = 0; i < 20; ++i) put(**db, "count", std::to_string(i));
+    file = read_whole(folder.file());
+    log_before = read_whole(folder.file() + "-wal");
+    Txn txn;
+    txn.put("a", std::string(9000, 'a')).put("count", "20").put("z", std::string(9000, 'z'));
+    ASSERT_TRUE(db.value()->apply(txn).ok());
+    ASSERT_EQ(read_whole(folder.file()), file);  // all of it is in the log
+    log_after = read_whole(folder.file() + "-wal");
+  }
+  ASSERT_GT(log_after.size(), log_before.size());
+  Prng prng(5);
+  int with = 0, without = 0;
+  for (size_t cut = log_before.size(); cut <= log_after.size(); cut += 512) {
+    for (const bool torn : {false, true}) {
+      std::string log = log_after.substr(0, cut);
+      for (size_t i = log_before.size(); torn && i < log.size(); i += 512) {
+        if (prng.chance(1, 3)) log.replace(i, std::min<size_t>(512, log.size() - i), 512, '\0');
+      }
+      write_whole(folder.file(), file);
+      write_whole(folder.file() + "-wal", log);
+      Result<std::unique_ptr<SqliteDb>> db = open_file(folder);
+      ASSERT_TRUE(db.ok()) << cut << ": " << db.error().to_string();
+      const std::string count = db.value()->get("count").value()->value;
+      const bool whole = count == "20";
+      EXPECT_TRUE(whole || count == "19") << cut << ": " << count;
+      for (const char* key : {"a", "z"}) {
+        EXPECT_EQ(db.value()->get(key).value().has_value(), whole) << cut << " " << key;
+      }
+      EXPECT_EQ(db.value()->revision(), whole ? 21u : 20u);
+      (whole ? with : without) += 1;
+      put(**db, "goes", "on");
+    }
+  }
+  EXPECT_GT(with, 0);
+  EXPECT_GT(without, 10);
+}
+
+// The file system refuses to let the log grow: said as such, nothing half done, and what was there stays.
+TEST(SqliteDb, AFullFileSystemIsSaid) {
+  Folder folder;
+  const pid_t child = ::fork();
+  if (child == 0) {
+    Result<std::unique_ptr<SqliteDb>> db = open_file(folder);
+    if (!db.ok()) ::_exit(2);
+    put(**db, "small", "fits");
+    ::signal(SIGXFSZ, SIG_IGN);
+    const rlimit limit{200 * 1024, 200 * 1024};
+    if (::setrlimit(RLIMIT_FSIZE, &limit) != 0) ::_exit(3);
+    Txn txn;
+    txn.put("a", std::string(400 * 1024, 'a'));
+    Result<Applied> refused = db.value()->apply(txn);
+    if (refused.ok() || refused.error().message().find(folder.file()) == std::string::npos)
+      ::_exit(4);
+    ::_exit(refused.code() == ErrorCode::kIo || refused.code() == ErrorCode::kNoSpace ? 0 : 5);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
+  Result<std::unique_ptr<SqliteDb>> db = open_file(folder);
+  ASSERT_TRUE(db.ok()) << db.error().to_string();
+  EXPECT_TRUE(db.value()->get("small").value().has_value());
+  EXPECT_FALSE(db.value()->get("a").value().has_value());
 }
 
 // ---- ambiguity

@@ -80,6 +80,7 @@ void SimPorts::count_step() {
 
 Task<Status> SimPorts::before(const char* what) {
   count_step();
+  const bool fails_here = node_.fail_at != 0 && node_.steps == node_.fail_at;
   if (life_.is_dead()) co_return sim::dead_error(what);
   const Duration takes =
       faults_.hang > Duration::zero()
@@ -88,6 +89,7 @@ Task<Status> SimPorts::before(const char* what) {
   sim::Delay delay(life_, life_.loop().now() + takes.count());
   bool came = co_await delay;
   if (!came || life_.is_dead()) co_return sim::dead_error(what);
+  if (fails_here) co_return make_error(ErrorCode::kNoSpace, "{}: refused at this step", what);
   if (faults_.refuse_one_in > 0 && prng_.chance(1, faults_.refuse_one_in)) {
     constexpr ErrorCode kCodes[] = {ErrorCode::kIo, ErrorCode::kNoSpace, ErrorCode::kUnavailable,
                                     ErrorCode::kLimitExceeded, ErrorCode::kFailedPool};
@@ -107,6 +109,9 @@ Task<Status> SimPorts::after(const char* what) {
 
 state::StoreFate SimPorts::fate(bool is_write) {
   count_step();
+  if (node_.fail_at != 0 && node_.steps == node_.fail_at) {
+    return is_write ? state::StoreFate::kLostReply : state::StoreFate::kAway;
+  }
   if (store_one_in_ == 0 || !prng_.chance(1, store_one_in_)) return state::StoreFate::kFine;
   if (!is_write) return state::StoreFate::kAway;
   const auto fate = static_cast<state::StoreFate>(1 + prng_.below(4));
