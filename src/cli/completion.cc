@@ -7,6 +7,7 @@
 #include <iterator>
 #include <memory>
 
+#include "base/utc.h"
 #include "cli/commands.h"
 #include "holdfast/v1/holdfast.grpc.pb.h"
 #include "volume/spec/key_doc.h"
@@ -94,7 +95,7 @@ Candidates snapshot_names(Client& client, const std::string& volume) {
   Candidates out;
   const auto all = ask<v1::ListSnapshotsResponse>(stub, &v1::Snapshots::Stub::List, request);
   for (const v1::Snapshot& snapshot : all.snapshots()) {
-    out.push_back({snapshot.name(), format_seconds(snapshot.created().seconds())});
+    out.push_back({snapshot.name(), format_utc(snapshot.created().seconds())});
   }
   return out;
 }
