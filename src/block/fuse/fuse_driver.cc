@@ -187,7 +187,7 @@ Task<Status> FuseDriver::look_at_holder() {
     std::vector<std::string> argv;
     argv.push_back(options_.holder_program);
     argv.push_back(options_.holder_socket);
-    Status started = co_await run_program(std::move(argv));
+    Result<std::string> started = co_await run_program(std::move(argv));
     HF_CO_TRY(started);
     answers = co_await ping_holder();
     if (answers.ok()) {
@@ -242,7 +242,7 @@ Task<Offer> FuseDriver::start() {
   if (!there.ok()) {
     std::vector<std::string> argv;
     for (const char* word : {"modprobe", "-a", "fuse", "loop"}) argv.emplace_back(word);
-    Status loaded = co_await run_program(std::move(argv));
+    Result<std::string> loaded = co_await run_program(std::move(argv));
     if (loaded.ok()) there = co_await in_pool<Status>(look);
   }
   if (!there.ok()) {
@@ -439,37 +439,55 @@ Task<Status> FuseDriver::follow_size(VolumeId volume, Export& e) {
   std::function<Result<uint64_t>()> look = [number = e.loop.number] {
     return loopdev::size_bytes(number);
   };
-  uint64_t kernel_has = 0;
-  for (int i = 0; i < kSizeTries; ++i) {
-    Result<uint64_t> known = co_await in_pool<Result<uint64_t>>(look);
-    HF_CO_TRY(known);
-    kernel_has = *known;
-    if (kernel_has == e.device->size()) co_return Status();
-    // The kernel drops the size in an answer when a write ended between question and answer, though
-    // the program sees it: only the loop device tells.
-    Status waited = co_await world_.clock.sleep_for(i == 0 ? Duration(0) : kSizeRetry, stop_);
-    HF_CO_TRY(waited);
-    std::vector<std::string> stat;
-    for (const char* word : {"stat", "--cached=never", "--format=%s"}) stat.emplace_back(word);
-    stat.push_back(directory_of(volume) + "/" + kDiskName);
-    Status asked = co_await run_program(std::move(stat));
-    HF_CO_TRY(asked);
-    std::vector<std::string> grow;
-    grow.push_back("losetup");
-    grow.push_back("--set-capacity");
-    grow.push_back(e.loop.device());
-    Status told = co_await run_program(std::move(grow));
-    HF_CO_TRY(told);
-  }
-  co_return make_error(ErrorCode::kTimeout, "{} has {} bytes after it was told of {}, {} times",
-                       e.loop.device(), kernel_has, e.device->size(), kSizeTries);
+  Result<uint64_t> known = co_await in_pool<Result<uint64_t>>(look);
+  HF_CO_TRY(known);
+  if (*known == e.device->size()) co_return Status();
+  // The file first: a loop device that is longer than its file cannot read its own end.
+  Status asked = co_await file_follows_size(volume, e);
+  HF_CO_TRY(asked);
+  std::vector<std::string> grow;
+  grow.push_back("losetup");
+  grow.push_back("--set-capacity");
+  grow.push_back(e.loop.device());
+  Result<std::string> told = co_await run_program(std::move(grow));
+  HF_CO_TRY(told);
+  known = co_await in_pool<Result<uint64_t>>(std::move(look));
+  HF_CO_TRY(known);
+  if (*known == e.device->size()) co_return Status();
+  co_return make_error(ErrorCode::kIo, "{} has {} bytes after it was told of {}", e.loop.device(),
+                       *known, e.device->size());
 }
 
-Task<Status> FuseDriver::run_program(std::vector<std::string> argv) {
+// The kernel drops the size in an answer to GETATTR when a write ended between question and answer;
+// a program that asked sees it all the same, as does LOOP_SET_CAPACITY from Linux 6.16 on. What
+// counts is the size that the kernel has cached, which --cached=always shows.
+Task<Status> FuseDriver::file_follows_size(VolumeId volume, Export& e) {
+  const std::string want = std::to_string(e.device->size()) + "\n";
+  std::string has;
+  for (int i = 0; i < kSizeTries; ++i) {
+    for (const char* cached : {"--cached=never", "--cached=always"}) {
+      std::vector<std::string> stat;
+      for (const char* word : {"stat", cached, "--format=%s"}) stat.emplace_back(word);
+      stat.push_back(directory_of(volume) + "/" + kDiskName);
+      Result<std::string> seen = co_await run_program(std::move(stat));
+      HF_CO_TRY(seen);
+      has = std::move(*seen);
+    }
+    if (has == want) co_return Status();
+    Status waited = co_await world_.clock.sleep_for(kSizeRetry, stop_);
+    HF_CO_TRY(waited);
+  }
+  co_return make_error(ErrorCode::kTimeout,
+                       "the kernel keeps the old size of volume {}'s export: it was told {} times, "
+                       "has {} and should have {}",
+                       volume.to_string(), kSizeTries, has, want);
+}
+
+Task<Result<std::string>> FuseDriver::run_program(std::vector<std::string> argv) {
   const std::string what = argv[0] + " " + argv.back();
   Result<CommandResult> ran = co_await world_.process.run(std::move(argv), kProgramTimeout);
   HF_CO_TRY(ran);
-  if (ran->exit_status == 0) co_return Status();
+  if (ran->exit_status == 0) co_return std::move(ran->output);
   co_return make_error(ErrorCode::kIo, "{} failed with status {}: {}", what, ran->exit_status,
                        ran->output);
 }

@@ -98,7 +98,8 @@ class FuseDriver final : public block::Driver {
   Task<Status> make(VolumeId volume, Export& e);
   Task<Status> attach_loop(VolumeId volume, Export& e);
   Task<Status> follow_size(VolumeId volume, Export& e);
-  Task<Status> run_program(std::vector<std::string> argv);
+  Task<Status> file_follows_size(VolumeId volume, Export& e);
+  Task<Result<std::string>> run_program(std::vector<std::string> argv);
   Task<void> close_export(Export& e);
 
   World& world_;

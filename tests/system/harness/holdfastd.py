@@ -118,7 +118,9 @@ class Holdfastd:
             for mount in (volume.get("attachment") or {}).get("mounts", []):
                 self.holdfast("volume", "unmount", name, mount["path"], check=False)
             if self.json("volume", "inspect", name)["state"] == "attached":
-                self.holdfast("volume", "detach", name)
+                # A container that was just killed keeps its mount until the kernel is done with it.
+                wait_until(f"volume {name} to be detached",
+                           lambda name=name: self.holdfast("volume", "detach", name, check=False).returncode == 0, seconds=60, every=1)
         self.stop()
         self.end_holder()
         self.close_pools()

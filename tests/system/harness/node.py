@@ -24,7 +24,9 @@ class NodeTest(SystemTest):
         self.engine = self.start_engine(self.host, *self.images)
 
     def _show_logs(self):
-        if not self._outcome.success:
+        # Not _outcome.success: that is true again while a clean-up runs.
+        result = self._outcome.result
+        if any(test is self for test, _ in result.failures + result.errors):
             for name, path in (("holdfastd", self.host.path("holdfastd.log")), ("dockerd", self.host.path("docker", "dockerd.log"))):
                 print(f"---- the end of {name}'s log\n{tail(path, 60)}", flush=True)
 
