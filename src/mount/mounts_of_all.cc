@@ -70,10 +70,12 @@ Result<MountsOfAll> look_at_all_mounts() {
     const std::string path = processes->path();
     if (path.find_first_not_of("0123456789", 6) != std::string::npos) continue;  // behind "/proc/"
     const std::string space = namespace_of(path);
-    if (space.empty() || known.contains(space)) continue;
+    if (!space.empty() && known.contains(space)) continue;
     const std::string text = read_all(path + "/mountinfo");
     if (text.empty()) continue;  // a process that ends: another of its namespace tells
-    known.insert(space);
+    // Whose namespace may not be asked for (it has capabilities that we lack, as a container's processes have under
+    // a confined unit, or another user) shows its mounts all the same: told apart by what they are.
+    if (!known.insert(space.empty() ? text : space).second) continue;
     all.add(parse_mount_table(text), space == own);
   }
   if (ec) return Error::from_errno(ec.value(), "read /proc");

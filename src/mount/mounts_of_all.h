@@ -1,5 +1,6 @@
 // What every process has mounted: one look at /proc/*/mountinfo, once per mount namespace. Never touches a file
-// system but /proc. A namespace that no process lives in (kept by a bind of its file) is not seen.
+// system but /proc. Needs no capability: what may not tell its namespace tells its mounts. A namespace that no process
+// lives in (kept by a bind of its file) is not seen.
 #pragma once
 
 #include <cstdint>

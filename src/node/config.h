@@ -25,7 +25,7 @@ struct NodeConfig {
   std::string holder_program;    // default: holdfast-holder beside this program
   std::string export_kind;       // "ublk", "nbd", "fuse"; "": the best that the kernel offers
   // How long a mount that Docker asked for is believed although no process has it: its container may be starting.
-  uint32_t docker_grace_s = 120;
+  uint32_t docker_grace_s = 600;
   uint64_t journal_bytes = 256u << 20;  // of new pools
   LogLevel log_level = LogLevel::kInfo;
 

@@ -240,6 +240,9 @@ Task<void> Daemon::stop() {
   if (control_) {
     Status parked = co_await control_->stop();
     if (!parked.ok()) HF_LOG(kWarn, "node", "park_failed error=\"{}\"", parked.error().to_string());
+  } else if (exports_) {  // the start failed before there was a control plane
+    Status parked = co_await exports_->park();
+    if (!parked.ok()) HF_LOG(kWarn, "node", "park_failed error=\"{}\"", parked.error().to_string());
   }
   if (host_) {
     Status drained = co_await host_->stop();

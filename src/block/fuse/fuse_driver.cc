@@ -398,7 +398,9 @@ Task<Status> FuseDriver::attach_loop(VolumeId volume, Export& e) {
        tag = tag_of(volume)]() -> Result<loopdev::LoopInfo> {
     Result<std::vector<loopdev::LoopInfo>> there = loops_of(run_dir, volume);
     HF_TRY(there);
-    if (!there->empty()) return there->front();
+    for (const loopdev::LoopInfo& loop : *there) {
+      if (!loop.unlinked) return loop;
+    }
     return loopdev::attach(directory + "/" + kDiskName, tag);
   };
   Result<loopdev::LoopInfo> loop = co_await in_pool<Result<loopdev::LoopInfo>>(std::move(work));
@@ -530,6 +532,10 @@ Task<Status> FuseDriver::detach(VolumeId volume) {
   // The session serves on: the kernel flushes and releases through it.
   std::function<Status()> work = [directory = directory_of(volume), claimed,
                                   loop = e.loop]() -> Status {
+    // The close writes back too, but by then the device may refuse what a writer left in the cache.
+    if (claimed->valid() && ::fsync(claimed->get()) != 0) {
+      return Error::from_errno(errno, "write back " + loop.device());
+    }
     if (claimed->valid()) HF_TRY(loopdev::release(loop, std::move(*claimed)));
     return unmount(directory, false);
   };

@@ -244,6 +244,7 @@ Task<Status> Transmission::skip(uint64_t bytes) {
     take_input(here);
     bytes -= here;
   }
+  receiving_ = false;  // else an idle client would count as one that stalls
   co_return Status();
 }
 

@@ -355,7 +355,7 @@ Task<Status> UblkDriver::detach(VolumeId volume) {
   };
   Result<OwnedFd> claimed = co_await in_pool<Result<OwnedFd>>(std::move(look));
   HF_CO_TRY(claimed);
-  if (served != exports_.end()) {
+  if (served != exports_.end() && claimed->valid()) {  // invalid: stopped behind our back
     // STOP_DEV drops what the page cache still has for us. By a program: a thread of ours that
     // waits for ourselves, killed, would keep our locks.
     std::vector<std::string> argv;
