@@ -49,9 +49,8 @@ Status check_values(const Superblock& s) {
 
 }  // namespace
 
-size_t superblock_encoded_bytes(const Superblock& s) {
-  return round_up(kSuperblockFixedBytes + kSuperblockMaxConfig +
-                      s.snapshots.size() * kSnapshotRowBytes,
+size_t superblock_encoded_bytes(size_t snapshots) {
+  return round_up(kSuperblockFixedBytes + kSuperblockMaxConfig + snapshots * kSnapshotRowBytes,
                   kBlockSize);
 }
 

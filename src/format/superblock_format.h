@@ -48,8 +48,12 @@ struct Superblock {
   std::vector<SnapshotRow> snapshots;  // by layer, ascending
 };
 
-// Bytes of the encoded copy, a multiple of kBlockSize, at most kSuperblockStride.
-size_t superblock_encoded_bytes(const Superblock& superblock);
+// Bytes of the encoded copy with so many snapshots, a multiple of kBlockSize, at most
+// kSuperblockStride.
+size_t superblock_encoded_bytes(size_t snapshots);
+inline size_t superblock_encoded_bytes(const Superblock& superblock) {
+  return superblock_encoded_bytes(superblock.snapshots.size());
+}
 // `out` has superblock_encoded_bytes().
 void encode_superblock(const Superblock& superblock, MutableByteSpan out);
 // What the copy says its size is; unchecked, to know how much to read.

@@ -106,31 +106,18 @@ Task<Status> PoolImpl::refresh_space() {
   co_return Status();
 }
 
-Task<Status> PoolImpl::admit(ReplicaImpl& replica, uint64_t first_block, uint64_t blocks) {
-  const uint64_t per_segment = replica.blocks_per_segment();
-  const uint64_t segments = (first_block + blocks - 1) / per_segment - first_block / per_segment + 1;
-  const uint64_t worst = worst_case_bytes(blocks * kBlockSize, segments);
-  for (int attempt = 0;; ++attempt) {
-    space_.pending = worst_case_bytes(overlay_payload_, touched_.size()) + writer_->queued_bytes();
-    if (admits(space_, worst)) {
-      stats_.at_watermark = false;
-      co_return Status();
-    }
-    // Half of the reserve is for overwriting: a file system above us must be able to write its own
-    // journal and to delete things when the pool is full. (It may still allocate: shared blocks.)
-    SpaceState overwriting = space_;
-    overwriting.reserve = space_.reserve / 2;
-    if (attempt == 2 && admits(overwriting, worst)) {
-      Result<bool> written = co_await replica.is_written(first_block, blocks);
-      HF_CO_TRY(written);
-      if (*written) {
-        HF_PROBE("store.overwrite_at_watermark");
-        stats_.at_watermark = true;
-        co_return Status();
-      }
-    }
-    if (attempt == 2) break;
-    // Once with what the file system says now, once after what waits has found its place.
+bool PoolImpl::fits(uint64_t worst_case, uint64_t reserve) const {
+  SpaceState space = space_;
+  space.pending = worst_case_bytes(overlay_payload_, touched_.size()) + writer_->queued_bytes();
+  space.reserve = reserve;
+  return admits(space, worst_case);
+}
+
+// With what is known, then with what the file system says now, then after what waits has found its
+// place.
+Task<Result<bool>> PoolImpl::find_room(uint64_t worst_case) {
+  for (int attempt = 0; !fits(worst_case, space_.reserve); ++attempt) {
+    if (attempt == 2) co_return false;
     if (attempt == 1) {
       HF_PROBE("store.watermark");
       Status drained = co_await drain_->wait_for(last_durable_sequence());
@@ -139,13 +126,45 @@ Task<Status> PoolImpl::admit(ReplicaImpl& replica, uint64_t first_block, uint64_
     Status refreshed = co_await refresh_space();
     HF_CO_TRY(refreshed);
   }
-  stats_.at_watermark = true;
+  co_return true;
+}
+
+Error PoolImpl::no_space() const {
   HF_PROBE("store.no_space");
-  co_return make_error(ErrorCode::kNoSpace,
-                       "pool {} in {} is at its watermark: {} free, {} kept in reserve; delete volumes or "
-                       "snapshots, or grow the pool",
-                       id().to_string(), config_.data_dir, format_size(space_.free),
-                       format_size(space_.reserve));
+  return make_error(
+      ErrorCode::kNoSpace,
+      "pool {} in {} is at its watermark: {} free, {} kept in reserve; delete volumes or "
+      "snapshots, or grow the pool",
+      id().to_string(), config_.data_dir, format_size(space_.free), format_size(space_.reserve));
+}
+
+Task<Status> PoolImpl::admit(ReplicaImpl& replica, uint64_t first_block, uint64_t blocks) {
+  const uint64_t per_segment = replica.blocks_per_segment();
+  const uint64_t segments =
+      (first_block + blocks - 1) / per_segment - first_block / per_segment + 1;
+  const uint64_t worst = worst_case_bytes(blocks * kBlockSize, segments);
+  if (fits(worst, space_.reserve)) co_return Status();
+  Result<bool> room = co_await find_room(worst);
+  HF_CO_TRY(room);
+  if (*room) co_return Status();
+  // Half of the reserve is for overwriting: a file system above us must be able to write its own
+  // journal and to delete things when the pool is full. (It may still allocate: shared blocks.)
+  if (fits(worst, space_.reserve / 2)) {
+    Result<bool> written = co_await replica.is_written(first_block, blocks);
+    HF_CO_TRY(written);
+    if (*written) {
+      HF_PROBE("store.overwrite_at_watermark");
+      co_return Status();
+    }
+  }
+  co_return no_space();
+}
+
+Task<Status> PoolImpl::admit_metadata() {
+  Result<bool> room = co_await find_room(kMetadataOverhead);
+  HF_CO_TRY(room);
+  if (!*room) co_return no_space();
+  co_return Status();
 }
 
 // --- checkpoints ------------------------------------------------------------------------------------
@@ -202,6 +221,7 @@ PoolStats PoolImpl::stats() const {
   stats.data_total_bytes = space_.total;
   stats.data_free_bytes = space_.free;
   stats.reserve_bytes = space_.reserve;
+  stats.at_watermark = !fits(kMetadataOverhead, space_.reserve);
   stats.journal_bytes = writer_->ring().bytes();
   stats.journal_used_bytes = writer_->ring().used();
   stats.overlay_bytes = overlay_payload_;

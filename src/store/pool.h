@@ -61,6 +61,9 @@ class Pool {
 
   // Returns when everything acknowledged before the call is in the image.
   virtual Task<Status> wait_drained() = 0;
+  // Asks the file system for its size and what is free, for stats() and the watermark: after it has
+  // grown.
+  virtual Task<Status> refresh_space() = 0;
 
  protected:
   Pool() = default;

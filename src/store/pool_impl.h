@@ -43,6 +43,7 @@ class PoolImpl final : public Pool, public BatchSink {
   std::vector<ReplicaInfo> list() const override;
   Task<Status> delete_replica(ReplicaId id) override;
   Task<Status> wait_drained() override;
+  Task<Status> refresh_space() override;
 
   // --- BatchSink
   void batch_durable(std::unique_ptr<Batch> batch) override;
@@ -69,7 +70,8 @@ class PoolImpl final : public Pool, public BatchSink {
   Status check_running() const;
   // Refuses new data at the watermark.
   Task<Status> admit(ReplicaImpl& replica, uint64_t first_block, uint64_t blocks);
-  Task<Status> refresh_space();
+  // The same for what takes little itself and makes room for more: a replica, a snapshot.
+  Task<Status> admit_metadata();
   // Held from admission until the entry is queued: calls keep their order.
   Mutex& admission() { return admission_; }
   // The oldest batches have been drained: moves the checkpoint behind them and frees what they hold.
@@ -96,6 +98,9 @@ class PoolImpl final : public Pool, public BatchSink {
   Task<Status> finish_deletes();
   Task<Status> seal(JournalScan& scan);
   void account(const Record& record, bool add);
+  bool fits(uint64_t worst_case, uint64_t reserve) const;
+  Task<Result<bool>> find_room(uint64_t worst_case);
+  Error no_space() const;
   Task<Result<std::shared_ptr<Replica>>> make_replica(ReplicaSpec spec);
   Task<Status> make_directories(const std::string& directory);
   Task<Status> publish(const std::string& creating, Superblock superblock);

@@ -119,6 +119,10 @@ Task<Result<std::shared_ptr<Replica>>> PoolImpl::create_replica(ReplicaSpec spec
     co_return make_error(ErrorCode::kLimitExceeded, "pool {} has {} replicas, at most {}",
                          id().to_string(), replicas_.size(), kMaxReplicas);
   }
+  Status known = co_await refresh_space();
+  HF_CO_TRY(known);
+  Status admitted = co_await admit_metadata();
+  HF_CO_TRY(admitted);
   const std::string creating = replica_directory(spec.replica) + std::string(kCreatingSuffix);
   Status made = co_await make_directories(creating);
   HF_CO_TRY(made);
@@ -213,6 +217,10 @@ Task<Result<std::shared_ptr<Replica>>> PoolImpl::clone_replica(ReplicaId source_
   if (!inside) {
     co_return make_error(ErrorCode::kClosed, "replica {} is closed", source_id.to_string());
   }
+  Status known = co_await refresh_space();
+  HF_CO_TRY(known);
+  Status admitted = co_await admit_metadata();
+  HF_CO_TRY(admitted);
   co_await source->maintenance().lock();
   MutexGuard maintenance(source->maintenance());
   Status cloned = co_await clone_into(source, snapshot, std::move(spec));
@@ -257,7 +265,9 @@ Task<Status> PoolImpl::delete_replica(ReplicaId id) {
     fail(renamed.error());
     co_return renamed;
   }
-  co_return co_await remove_tree(deleting);
+  Status removed = co_await remove_tree(deleting);
+  HF_CO_TRY(removed);
+  co_return co_await refresh_space();
 }
 
 }  // namespace hf

@@ -121,7 +121,10 @@ class ReplicaImpl final : public Replica, public std::enable_shared_from_this<Re
                                      uint32_t first, MutableByteSpan out);
   Error corrupt_block(SegmentKey key, uint32_t block);
   // Makes `next` the superblock, durably. The caller holds superblock_mutex_ since it copied it.
+  // kNoSpace: it would not fit into its file, nothing has changed; any other error fails the pool.
   Task<Status> store_next(Superblock next);
+  // The superblock's file gets room for so many snapshots.
+  Task<Status> reserve_rows(size_t snapshots);
   std::vector<uint32_t> needed_layers() const;
   Task<Status> unlink_segments(std::vector<SegmentKey> keys);
   Task<Status> restore_quiesced(SnapshotId id);
@@ -137,6 +140,7 @@ class ReplicaImpl final : public Replica, public std::enable_shared_from_this<Re
   uint64_t highest_sequence_ = 0;
   std::vector<SnapshotRow> pending_;  // durable in the journal, not yet in the superblock
   std::vector<SnapshotId> cutting_;   // on their way into the journal
+  uint64_t superblock_room_ = kSuperblockFirstRoom;  // of each copy in its file, at least
   std::vector<uint32_t> pinned_;
   ExtentMap overlay_;
   SegmentMap map_;

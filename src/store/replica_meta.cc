@@ -43,6 +43,8 @@ ReplicaStats ReplicaImpl::stats() const {
 Task<Status> ReplicaImpl::store_next(Superblock next) {
   next.generation = superblock_.generation + 1;
   next.commit = std::max(next.commit, stats_.commit);
+  Status room = co_await reserve_rows(next.snapshots.size());
+  HF_CO_TRY(room);
   const std::string path = directory_ + "/" + kSuperblockName;
   Status stored = co_await store_superblock(pool_.world().fs, path, next);
   if (!stored.ok()) {
@@ -50,6 +52,20 @@ Task<Status> ReplicaImpl::store_next(Superblock next) {
     co_return stored;
   }
   superblock_ = std::move(next);
+  co_return Status();
+}
+
+Task<Status> ReplicaImpl::reserve_rows(size_t snapshots) {
+  const uint64_t bytes = superblock_encoded_bytes(snapshots);
+  if (bytes <= superblock_room_) co_return Status();
+  HF_PROBE("store.superblock_grows");
+  Status reserved =
+      co_await reserve_superblock(pool_.world().fs, directory_ + "/" + kSuperblockName, bytes);
+  if (!reserved.ok()) {
+    if (reserved.code() != ErrorCode::kNoSpace) pool_.fail(reserved.error());
+    co_return reserved;
+  }
+  superblock_room_ = std::max(superblock_room_, bytes);
   co_return Status();
 }
 

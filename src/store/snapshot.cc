@@ -39,9 +39,20 @@ std::vector<SnapshotInfo> ReplicaImpl::snapshots() const {
 }
 
 Task<Result<SnapshotRow>> ReplicaImpl::close_layer(WriteHeader header, SnapshotId id) {
-  while (restoring_) co_await resumed_.wait();
   if (!pool_.admission().try_lock()) co_await pool_.admission().lock();
   MutexGuard admission(pool_.admission());
+  // A full pool refuses it here, before anything has changed.
+  Status admitted = co_await pool_.admit_metadata();
+  HF_CO_TRY(admitted);
+  if (!id.is_nil()) {
+    const size_t rows = superblock_.snapshots.size() + pending_.size() + cutting_.size();
+    Status room = co_await reserve_rows(rows);
+    HF_CO_TRY(room);
+  }
+  while (restoring_) co_await resumed_.wait();
+  if (id.is_nil()) header = internal_header();
+  Status fence = check_header(header);
+  HF_CO_TRY(fence);
   Gate::Pass appending(appends_);
   HF_ASSERT(appending);
   Append append;
@@ -84,8 +95,11 @@ Task<Result<SnapshotInfo>> ReplicaImpl::snapshot(WriteHeader header, SnapshotId 
   HF_CO_TRY(fence);
   const size_t there = superblock_.snapshots.size() + pending_.size() + cutting_.size();
   if (there >= kMaxSnapshots) {
-    co_return make_error(ErrorCode::kLimitExceeded, "replica {} has {} snapshots, at most {}",
-                         this->id().to_string(), there, kMaxSnapshots);
+    co_return make_error(
+        ErrorCode::kLimitExceeded,
+        "replica {} has {} snapshots, and {} is the most that a volume may have; delete "
+        "some first",
+        this->id().to_string(), there, kMaxSnapshots);
   }
   if (std::find(cutting_.begin(), cutting_.end(), id) != cutting_.end()) {
     co_return make_error(ErrorCode::kConflict, "snapshot {} is being cut", id.to_string());
@@ -136,7 +150,9 @@ Task<Status> ReplicaImpl::delete_snapshot(SnapshotId id) {
     Status stored = co_await store_next(std::move(next));
     HF_CO_TRY(stored);
   }
-  co_return co_await collect_garbage();
+  Status collected = co_await collect_garbage();
+  HF_CO_TRY(collected);
+  co_return co_await pool_.refresh_space();
 }
 
 Task<Status> ReplicaImpl::read_snapshot(SnapshotId id, uint64_t offset, MutableByteSpan out) {

@@ -15,6 +15,8 @@ namespace hf {
 
 // Per segment that undrained records touch: table pages, inode, extent blocks of a reflinked file.
 inline constexpr uint64_t kSegmentOverhead = 64 * kKiB;
+// A new replica or snapshot: directories, superblocks.
+inline constexpr uint64_t kMetadataOverhead = 256 * kKiB;
 // Per block written: an extent record in the worst fragmentation, rounded up.
 inline constexpr uint64_t kBlockOverhead = 64;
 

@@ -35,7 +35,7 @@ Task<Status> write_copies(File& file, const Superblock& superblock) {
 
 // Most copies have no snapshots and fit the first read: thousands of replicas are opened at a start.
 Task<Result<size_t>> read_copy(File& file, uint64_t at, AlignedBuffer& slot) {
-  constexpr uint64_t kUsual = 2 * kBlockSize;
+  constexpr uint64_t kUsual = kSuperblockFirstRoom;
   Result<size_t> first = co_await file.read_at(at, slot.span().first(kUsual));
   if (!first.ok() || *first < kUsual) co_return first;
   const uint32_t bytes = superblock_bytes_hint(slot.span());
@@ -97,6 +97,25 @@ Task<Status> store_superblock(FileSystem& fs, std::string path, const Superblock
   Result<std::unique_ptr<File>> file = co_await fs.open(path, options);
   HF_CO_TRY(file);
   co_return co_await write_copies(**file, superblock);
+}
+
+Task<Status> reserve_superblock(FileSystem& fs, std::string path, uint64_t copy_bytes) {
+  HF_ASSERT(copy_bytes <= kSuperblockStride, "{}", copy_bytes);
+  OpenOptions options;
+  options.write = options.direct = true;
+  Result<std::unique_ptr<File>> file = co_await fs.open(path, options);
+  HF_CO_TRY(file);
+  for (uint64_t slot = 0; slot < 2; ++slot) {
+    Result<size_t> room = co_await (*file)->allocate(slot * kSuperblockStride, copy_bytes);
+    if (room.code() == ErrorCode::kMissingFeature) co_return Status();  // then the writes find out
+    HF_CO_TRY(room);
+  }
+  Result<size_t> synced = co_await (*file)->sync_data();
+  if (synced.code() == ErrorCode::kNoSpace) {  // final, unlike an allocation's
+    co_return make_error(ErrorCode::kIo, "{}", synced.error().message());
+  }
+  HF_CO_TRY(synced);
+  co_return Status();
 }
 
 }  // namespace hf

@@ -107,7 +107,7 @@ struct PoolStats {
   uint64_t drains = 0, drained_bytes = 0;
   uint64_t recovered_records = 0;   // found in the ring when opened
   uint32_t replicas = 0;
-  bool at_watermark = false;
+  bool at_watermark = false;  // new data, replicas and snapshots are refused
   bool failed = false;
   std::string failure;              // the first error, when failed
 };

@@ -34,6 +34,7 @@ SimulatedStore::SimulatedStore(uint64_t seed, Trouble trouble)
       prng_(sim_.prng().fork()) {
   config_ = pool_config();
   alternate_ = prng_.chance(1, 2);
+  many_snapshots_ = trouble == Trouble::kSpace && prng_.chance(1, 4);
 }
 
 PoolConfig SimulatedStore::pool_config() {
@@ -58,7 +59,9 @@ bool SimulatedStore::fail(std::string what) {
 
 bool SimulatedStore::is_excused(const Error& error) {
   if (!alive()) return true;
-  const auto happened = [&](sim::FaultKind kind) { return disk_.count(kind) > 0; };
+  const auto happened = [&](sim::FaultKind kind) {
+    return disk_.count(kind) > (kind == sim::FaultKind::kReadError ? blinded_ : 0);
+  };
   using sim::FaultKind;
   switch (error.code()) {
     case ErrorCode::kIo:

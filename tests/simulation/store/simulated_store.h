@@ -88,6 +88,7 @@ class SimulatedStore {
   bool check_block(const std::string& what, const std::optional<uint64_t>& value, bool allowed,
                    const std::string& expected);
   Task<void> check_offline();
+  Task<void> check_without_journal();
   Task<void> check_export(ReplicaPtr model, SnapshotId snapshot);
 
   const Trouble trouble_;
@@ -100,9 +101,11 @@ class SimulatedStore {
   std::unique_ptr<Pool> pool_;
   Model model_;
   Gate clients_;
+  uint64_t blinded_ = 0;   // read errors that the oracle ordered
   uint64_t budget_ = 0;    // operations left in this life
   uint64_t deaths_ = 0;
   bool alternate_ = false;
+  bool many_snapshots_ = false;
   uint64_t life_ = 0;      // so that a late death does not hit the next life
   std::vector<ReplicaPtr> deleted_;  // ids to be used again
   bool refused_ = false;   // the pool does not open any more, excused

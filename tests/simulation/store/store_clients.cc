@@ -10,6 +10,7 @@ namespace {
 constexpr uint64_t kMaxReplicas = 5;
 constexpr uint64_t kMaxBlocks = 512;
 constexpr uint64_t kMaxModelSnapshots = 6;
+constexpr uint64_t kManySnapshots = 150;  // past what the superblock's first blocks hold, twice
 
 }  // namespace
 
@@ -50,12 +51,12 @@ SimulatedStore::Range SimulatedStore::pick_range(Prng& prng, const ModelReplica&
 }
 
 Task<void> SimulatedStore::one_operation(Prng& prng) {
-  const uint64_t draw = prng.below(1000);
+  uint64_t draw = prng.below(1000);
   if (model_.replicas.size() < 2 || draw < 8) {
     if (model_.replicas.size() < kMaxReplicas) co_await create(prng);
     co_return;
   }
-  const ReplicaPtr replica = pick(prng);
+  ReplicaPtr replica = pick(prng);
   if (replica == nullptr) co_return;
   if (draw < 20) {
     if (model_.replicas.size() < kMaxReplicas) co_await clone(prng, replica);
@@ -71,6 +72,11 @@ Task<void> SimulatedStore::one_operation(Prng& prng) {
     Status drained = co_await pool_->wait_drained();
     if (!drained.ok()) excuse(drained.error(), "drain");
   } else {
+    // Most of them of one replica, so that its superblock grows.
+    if (many_snapshots_ && prng.chance(1, 2)) {
+      draw = 70;
+      replica = model_.replicas.begin()->second;
+    }
     co_await replica->users.acquire();
     SemaphoreUnits held(replica->users, 1);
     if (replica->usable() && alive() && pool_->find(replica->id) != nullptr) {
@@ -169,7 +175,8 @@ Task<void> SimulatedStore::read(Prng& prng, ReplicaPtr replica) {
 // --- snapshots --------------------------------------------------------------------------------------
 
 Task<void> SimulatedStore::snapshot(ReplicaPtr replica) {
-  if (replica->snapshots.size() >= kMaxModelSnapshots) co_return;
+  if (replica->snapshots.size() >= (many_snapshots_ ? kManySnapshots : kMaxModelSnapshots))
+    co_return;
   ModelSnapshot snapshot;
   snapshot.id = new_id<SnapshotId>(process_.world().random);
   snapshot.certain = false;
@@ -182,6 +189,10 @@ Task<void> SimulatedStore::snapshot(ReplicaPtr replica) {
   const bool fenced = cut.code() == ErrorCode::kFenced && header.epoch < replica->asked;
   if (!cut.ok() && !fenced) {
     excuse(cut.error(), "snapshot");
+    // Refused before anything has changed: it must never show.
+    if (cut.code() == ErrorCode::kNoSpace) {
+      std::erase_if(replica->snapshots, [&](const ModelSnapshot& s) { return s.id == id; });
+    }
     co_return;
   }
   for (ModelSnapshot& row : replica->snapshots) {
