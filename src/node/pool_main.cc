@@ -94,6 +94,7 @@ class OfflinePool {
       pool_ = identity->pool;
     }
     Result<mount::PoolStorage> storage = co_await host_.open(pool_, path);
+    if (storage.code() == ErrorCode::kLocked) co_return served(path);
     HF_CO_TRY(storage);
     PoolConfig config;
     config.journal_dir = storage->journal_dir;
@@ -103,10 +104,7 @@ class OfflinePool {
     Result<std::unique_ptr<File>> journal =
         co_await world_.fs.open(config.journal_dir + "/journal", options);
     HF_CO_TRY(journal);
-    if (!(*journal)->try_lock().ok()) {
-      co_return make_error(ErrorCode::kLocked, "a daemon serves {}; stop it first (systemctl stop holdfastd)",
-                           path);
-    }
+    if (!(*journal)->try_lock().ok()) co_return served(path);
     lock_ = std::move(*journal);
     co_return config;
   }
@@ -124,6 +122,9 @@ class OfflinePool {
   }
 
  private:
+  static Error served(const std::string& path) {
+    return make_error(ErrorCode::kLocked, "a daemon serves {}; stop it first (systemctl stop holdfastd)", path);
+  }
   World world_;
   std::string run_dir_;
   mount::PoolHost host_;
@@ -150,16 +151,36 @@ Task<Status> inspect(World world, PoolConfig config, const Args& args) {
                {"undrained_records", found->undrained_records},
                {"undrained_bytes", found->undrained_bytes},
                {"replicas", json::array()}};
+  if (found->journal_error) body["journal_error"] = found->journal_error->message();
   for (const ReplicaInfo& replica : found->replicas) body["replicas"].push_back(replica_json(replica));
   std::printf("%s\n", args.as_json ? body.dump(2).c_str() : body.dump(1).c_str());
   co_return Status();
 }
 
+// Damage is corruption; what could not be read has the code of that.
+Error verdict(const VerifyReport& report) {
+  ErrorCode code = report.findings.front().code;
+  for (const VerifyFinding& finding : report.findings) {
+    if (finding.code == ErrorCode::kCorruption) code = finding.code;
+  }
+  std::string unjudged;
+  if (report.unjudged_blocks > 0) {
+    unjudged = fmt::format(", and {} blocks that cannot be judged without the journal", report.unjudged_blocks);
+  }
+  return make_error(code, "{} findings{}; export what is readable with \"holdfast pool export\"",
+                    report.findings_total, unjudged);
+}
+
 Task<Status> verify(World world, PoolConfig config, const Args& args) {
   Result<VerifyReport> report = co_await verify_pool(world, config);
   HF_CO_TRY(report);
-  json body = {{"replicas", report->replicas}, {"segments", report->segments}, {"blocks", report->blocks},
-               {"batches", report->batches},   {"findings", json::array()}};
+  json body = {{"replicas", report->replicas},
+               {"segments", report->segments},
+               {"blocks", report->blocks},
+               {"batches", report->batches},
+               {"findings", json::array()},
+               {"unjudged_blocks", report->unjudged_blocks},
+               {"unjudged", report->unjudged}};
   for (const VerifyFinding& finding : report->findings) body["findings"].push_back(finding.what);
   if (args.as_json) {
     std::printf("%s\n", body.dump(2).c_str());
@@ -167,10 +188,10 @@ Task<Status> verify(World world, PoolConfig config, const Args& args) {
     std::printf("checked %lu replicas, %lu segments, %lu blocks, %lu journal batches: %lu findings\n",
                 report->replicas, report->segments, report->blocks, report->batches, report->findings_total);
     for (const VerifyFinding& finding : report->findings) std::printf("! %s\n", finding.what.c_str());
+    for (const std::string& line : report->unjudged) std::printf("? %s\n", line.c_str());
   }
   if (report->findings_total == 0) co_return Status();
-  co_return make_error(ErrorCode::kCorruption, "{} findings; export what is readable with \"holdfast pool export\"",
-                       report->findings_total);
+  co_return verdict(*report);
 }
 
 // "id" or "id@snapshot"; the id is a replica's or a volume's.

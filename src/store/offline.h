@@ -19,7 +19,8 @@ struct PoolInspection {
   uint32_t format = 0;
   uint64_t journal_bytes = 0;
   uint64_t undrained_batches = 0, undrained_records = 0, undrained_bytes = 0;
-  bool clean = false;  // stopped in order
+  bool clean = false;                  // stopped in order
+  std::optional<Error> journal_error;  // then what the journal holds is not counted
   std::vector<ReplicaInfo> replicas;
 };
 
@@ -37,6 +38,11 @@ struct VerifyReport {
   uint64_t replicas = 0, segments = 0, blocks = 0, batches = 0;  // looked at
   uint64_t findings_total = 0;
   std::vector<VerifyFinding> findings;  // the first kMaxVerifyFindings
+  // Only when the journal cannot be read (then that is a finding): blocks of the newest layer that
+  // do not match their CRC. If the journal holds them anew, a drain that was cut short left them so
+  // and nothing is lost; without the journal nobody can tell.
+  uint64_t unjudged_blocks = 0;
+  std::vector<std::string> unjudged;  // one line per segment file, the first kMaxVerifyFindings
 };
 
 // Receives an image from its start; ranges not given are zeroes.

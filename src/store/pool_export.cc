@@ -132,10 +132,9 @@ Task<Result<uint64_t>> export_replica(World world, PoolConfig config, ReplicaId 
                                       SnapshotId snapshot, ExportSink& sink) {
   Result<OfflinePool> pool = co_await load_offline(world.fs, config);
   HF_CO_TRY(pool);
-  if (pool->journal_error) co_return *pool->journal_error;
-  const auto found = std::find_if(
-      pool->replicas.begin(), pool->replicas.end(),
-      [&](const OfflineReplica& r) { return r.superblock.replica == replica; });
+  const auto found =
+      std::find_if(pool->replicas.begin(), pool->replicas.end(),
+                   [&](const OfflineReplica& r) { return r.superblock.replica == replica; });
   if (found == pool->replicas.end()) {
     for (const Error& error : pool->replica_errors) {
       if (error.message().find(replica.to_string()) != std::string::npos) co_return error;
@@ -144,6 +143,17 @@ Task<Result<uint64_t>> export_replica(World world, PoolConfig config, ReplicaId 
                          pool->identity.pool.to_string(), replica.to_string());
   }
   Result<View> view = find_view(*pool, *found, snapshot);
+  // What a snapshot in the superblock holds is in the image, whole; the head may have newer writes,
+  // and half written blocks, that only the journal tells.
+  if (pool->journal_error && (snapshot.is_nil() || !view.ok())) {
+    const Error& why = *pool->journal_error;
+    co_return make_error(
+        why.code(),
+        "replica {}: the journal cannot be read, so {} cannot be told; its older snapshots can be "
+        "exported (ID@SNAPSHOT-ID): {}",
+        replica.to_string(), snapshot.is_nil() ? "its newest content" : "that snapshot",
+        why.message());
+  }
   HF_CO_TRY(view);
   Exporter exporter(world.fs, *found, sink, *view);
   exporter.add_records(undrained_records(*pool, found->superblock));

@@ -17,13 +17,13 @@ uint32_t pending_snapshots(const OfflinePool& pool, const Superblock& superblock
 Task<Result<PoolInspection>> inspect_pool(World world, PoolConfig config) {
   Result<OfflinePool> pool = co_await load_offline(world.fs, config);
   HF_CO_TRY(pool);
-  if (pool->journal_error) co_return *pool->journal_error;
   if (!pool->replica_errors.empty()) co_return pool->replica_errors.front();
   PoolInspection out;
   out.pool = pool->identity.pool;
   out.cluster = pool->identity.cluster;
   out.node = pool->identity.node;
   out.format = pool->identity.format;
+  out.journal_error = pool->journal_error;
   out.journal_bytes = pool->scan.checkpoint.ring_bytes;
   out.clean = pool->scan.checkpoint.clean;
   for (const std::unique_ptr<Batch>& batch : pool->scan.batches) {

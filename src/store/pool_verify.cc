@@ -21,6 +21,17 @@ class Verifier {
     report_.findings.push_back(std::move(finding));
   }
 
+  // Blocks of one file that do not match and that an unreadable journal may hold anew.
+  void add_unjudged(const std::string& file, uint64_t count, uint32_t first) {
+    report_.unjudged_blocks += count;
+    if (report_.unjudged.size() >= kMaxVerifyFindings) return;
+    report_.unjudged.push_back(
+        fmt::format("{}: {} blocks from block {} (at {} of the file) on do not match their CRC and "
+                    "cannot be judged: the "
+                    "journal, which may hold them anew, cannot be read",
+                    file, count, first, first * kBlockSize));
+  }
+
   Task<void> replica(const OfflineReplica& replica) {
     ++report_.replicas;
     // Blocks that the ring will write anew: their place in the head's files may be half written.
@@ -54,7 +65,11 @@ class Verifier {
                      segment.file->path(), page));
     }
     const uint64_t blocks = replica.superblock.segment_bytes / kBlockSize;
+    // Only files of the head layer are ever written in place.
     const bool head = key.layer == replica.superblock.head_layer;
+    const bool unjudgeable = head && pool_.journal_error.has_value();
+    uint64_t unjudged = 0;
+    uint32_t first_unjudged = 0;
     AlignedBuffer memory(kBlocksPerRead * kBlockSize);
     for (uint32_t b = 0; b < blocks;) {
       uint32_t stop = b;
@@ -72,11 +87,16 @@ class Verifier {
           continue;
         }
         if (head && rewritten.contains(key.index * blocks + i)) continue;
+        if (unjudgeable) {
+          if (unjudged++ == 0) first_unjudged = i;
+          continue;
+        }
         add(make_error(ErrorCode::kCorruption, "{}: block {} (at {} of the file) does not match its CRC",
                        segment.file->path(), i, i * kBlockSize));
       }
       b = stop;
     }
+    if (unjudged > 0) add_unjudged(segment.file->path(), unjudged, first_unjudged);
     co_return Status();
   }
 
@@ -92,7 +112,12 @@ Task<Result<VerifyReport>> verify_pool(World world, PoolConfig config) {
   HF_CO_TRY(pool);
   Verifier verifier(world.fs, *pool);
   verifier.report().batches = pool->scan.batches.size();
-  if (pool->journal_error) verifier.add(*pool->journal_error);
+  if (pool->journal_error) {
+    const Error& why = *pool->journal_error;
+    verifier.add(make_error(
+        why.code(), "the journal cannot be read, so what was acknowledged last is unknown: {}",
+        why.message()));
+  }
   for (const Error& error : pool->replica_errors) verifier.add(error);
   for (const OfflineReplica& replica : pool->replicas) co_await verifier.replica(replica);
   co_return verifier.take();
