@@ -1,15 +1,20 @@
 // holdfastd: the daemon of one node.
+#include <malloc.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <cerrno>
 #include <cstdio>
+#include <ctime>
 #include <thread>
 
 #include "base/log.h"
 #include "node/daemon.h"
+#include "node/idle_trim.h"
 
 namespace hf::node {
 namespace {
@@ -63,14 +68,30 @@ Task<void> serve(Daemon& daemon, UringWorld& real, Event& stop, Status* result) 
   co_await daemon.stop();
 }
 
+// glibc would give each of the API's threads a heap of its own, and each keeps what it once needed. The loop
+// has the main one; all others share one.
+constexpr int kHeaps = 2;
+
+double cpu_seconds() {
+  rusage used{};
+  ::getrusage(RUSAGE_SELF, &used);
+  const auto seconds = [](const timeval& t) { return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) / 1e6; };
+  return seconds(used.ru_utime) + seconds(used.ru_stime);
+}
+
 // One thread waits for the signals that all others have blocked. A second signal ends the process at once:
-// what is acknowledged is safe at any moment.
+// what is acknowledged is safe at any moment. In between it looks after freed memory.
 void wait_for_signals(const sigset_t& signals, UringLoop& loop, Event& stop) {
-  for (int round = 0;; ++round) {
-    int signal = 0;
-    if (sigwait(&signals, &signal) != 0 || signal == SIGUSR1) return;  // SIGUSR1: the loop has ended
+  IdleTrim trim;
+  const timespec every{std::chrono::duration_cast<std::chrono::seconds>(IdleTrim::kEvery).count(), 0};
+  for (bool told = false;;) {
+    const int signal = sigtimedwait(&signals, nullptr, &every);
+    if (signal < 0 && errno == EAGAIN && trim.look(cpu_seconds())) ::malloc_trim(0);
+    if (signal < 0) continue;
+    if (signal == SIGUSR1) return;  // the loop has ended
     HF_LOG(kInfo, "node", "signal number={}", signal);
-    if (round > 0) ::_exit(128 + signal);
+    if (told) ::_exit(128 + signal);
+    told = true;
     loop.post([&stop] { stop.set(); });
   }
 }
@@ -81,6 +102,7 @@ int fail(const Error& error) {
 }
 
 int run(const NodeConfig& config) {
+  ::mallopt(M_ARENA_MAX, kHeaps);
   set_log_level(config.log_level);
   if (::geteuid() != 0) {
     return fail(make_error(ErrorCode::kPermissionDenied,

@@ -4,6 +4,7 @@
 #include <fstream>
 
 #include "node/config.h"
+#include "node/idle_trim.h"
 #include "node/identity.h"
 
 namespace hf::node {
@@ -96,6 +97,16 @@ TEST(Config, RefusesWhatCannotWork) {
   config = NodeConfig();
   config.export_kind = "iscsi";
   EXPECT_FALSE(check_config(config).ok());
+}
+
+TEST(IdleTrim, TrimsOnceWhenWorkHasEnded) {
+  IdleTrim trim;
+  EXPECT_FALSE(trim.look(0.5));    // at work
+  EXPECT_TRUE(trim.look(0.51));    // idle: once
+  EXPECT_FALSE(trim.look(0.52));
+  EXPECT_FALSE(trim.look(0.53));
+  EXPECT_FALSE(trim.look(1.0));
+  EXPECT_TRUE(trim.look(1.001));
 }
 
 TEST(Identity, SurvivesARoundTripAndNothingElse) {
