@@ -7,11 +7,14 @@
 
 namespace hf::bench {
 
+inline constexpr double kSlowUs = 20'000;
+
 struct Sample {
   double seconds = 0;
   uint64_t operations = 0;
   double cpu_seconds = 0;  // of the whole process, user and system
   double worst_us = 0;     // the longest single operation
+  uint64_t slow = 0;       // operations over kSlowUs; of our own load only
   double rate() const { return static_cast<double>(operations) / seconds; }
   double cpu_us_per_op() const { return cpu_seconds * 1e6 / static_cast<double>(operations); }
 };

@@ -32,7 +32,8 @@ struct Shared {
   uint64_t next_offset() {
     ++started;
     const uint64_t blocks = job.span_bytes / job.block_bytes;
-    return (job.sequential ? next_block++ % blocks : prng.below(blocks)) * job.block_bytes;
+    const uint64_t block = job.sequential ? next_block++ % blocks : prng.below(blocks);
+    return job.start_bytes + block * job.block_bytes;
   }
 };
 
@@ -53,7 +54,9 @@ Task<void> worker(Shared& shared) {
       done = co_await job.device->read(offset, buffer.span());
     }
     HF_ASSERT(done.ok(), "{}", done.error().to_string());
-    shared.sample.worst_us = std::max(shared.sample.worst_us, since(one) * 1e6);
+    const double took_us = since(one) * 1e6;
+    shared.sample.worst_us = std::max(shared.sample.worst_us, took_us);
+    shared.sample.slow += took_us > kSlowUs ? 1 : 0;
     ++shared.sample.operations;
   }
 }

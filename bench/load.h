@@ -14,6 +14,7 @@ namespace hf::bench {
 struct LoadJob {
   LoadJob() = default;
   BlockDevice* device = nullptr;
+  uint64_t start_bytes = 0;  // where the span begins; in process only
   uint64_t span_bytes = 0;
   uint64_t block_bytes = 4096;
   uint32_t depth = 1;

@@ -27,6 +27,7 @@ struct Args {
   double seconds = 2;
   int rounds = 5;
   int snapshots = 100;
+  double snapshot_every = 0.15;
   uint64_t pool_gib = 8, span_mib = 1024;
 };
 
@@ -149,9 +150,12 @@ class Bench {
     co_return Status();
   }
 
+  // Behind the span of the other cases, which was filled in long runs: what is written there at random in 4 KiB
+  // pieces lies in as many pieces.
   LoadJob random_writes(uint32_t depth, uint64_t seed) {
     LoadJob out;
     out.device = &rig_.device();
+    out.start_bytes = args_.rig.span_bytes;
     out.span_bytes = args_.rig.span_bytes;
     out.depth = depth;
     out.write = true;
@@ -159,21 +163,56 @@ class Bench {
     return out;
   }
 
-  // The whole span has been written at random in 4 KiB pieces; then snapshots under a random write load.
+  // The load of one snapshot, and of one round without.
+  LoadJob slice(int i) {
+    LoadJob out = random_writes(8, static_cast<uint64_t>(i) + 100);
+    out.seconds = args_.snapshot_every;
+    return out;
+  }
+
+  struct Slices {
+    double worst_us = 0, seconds = 0;
+    uint64_t operations = 0, slow = 0;
+    void add(const Sample& sample) {
+      worst_us = std::max(worst_us, sample.worst_us);
+      seconds += sample.seconds;
+      operations += sample.operations;
+      slow += sample.slow;
+    }
+    json to_json() const {
+      return {{"worst_ms", worst_us / 1e3}, {"over_20_ms", slow}, {"writes", operations}, {"seconds", seconds}};
+    }
+  };
+
+  // As long as the snapshots will take, and nothing but the load: the machine's own noise.
+  Task<Slices> reference() {
+    Slices all;
+    for (int i = 0; i < args_.snapshots; ++i) {
+      const Sample sample = co_await run_load(slice(i));
+      all.add(sample);
+    }
+    co_return all;
+  }
+
+  // A span has been written at random in 4 KiB pieces; then snapshots under a random write load.
   Task<Status> run_snapshots() {
     LoadJob scatter = random_writes(32, 7);
     scatter.operations_max = args_.rig.span_bytes / 4096;
     (void)co_await run_load(scatter);
     Status drained = co_await rig_.pool().wait_drained();
     HF_CO_TRY(drained);
+    Slices without = co_await reference();
+    drained = co_await rig_.pool().wait_drained();
+    HF_CO_TRY(drained);
     LoadJob before_job = random_writes(8, 99);
     before_job.seconds = 1.5 * args_.seconds;
     const Sample before = co_await run_load(before_job);
     std::vector<double> took_ms;
-    Sample under, after_first;
+    Slices with;
+    Sample after_first;
     for (int i = 0; i < args_.snapshots; ++i) {
-      LoadJob load = random_writes(8, static_cast<uint64_t>(i) + 100);
-      load.seconds = i == 0 ? before_job.seconds : 0.15;
+      LoadJob load = slice(i);
+      if (i == 0) load.seconds = before_job.seconds;
       Gate gate;
       Sample sample;
       double ms = 0;
@@ -183,27 +222,35 @@ class Bench {
       co_await gate.close();
       HF_CO_TRY(cut);
       took_ms.push_back(ms);
-      under.worst_us = std::max(under.worst_us, sample.worst_us);
+      with.add(sample);
       if (i == 0) after_first = sample;
     }
+    drained = co_await rig_.pool().wait_drained();
+    HF_CO_TRY(drained);
+    const Slices again = co_await reference();
     results_["snapshots"] = {{"count", args_.snapshots},
+                             {"every_seconds", args_.snapshot_every},
                              {"written_bytes_before", args_.rig.span_bytes},
                              {"volume_bytes", args_.rig.volume_bytes},
                              {"first_ms", took_ms.front()},
                              {"last_ms", took_ms.back()},
                              {"median_ms", median(took_ms)},
                              {"worst_ms", *std::ranges::max_element(took_ms)},
-                             {"longest_write_stall_ms", under.worst_us / 1e3},
-                             {"longest_write_before_ms", before.worst_us / 1e3},
+                             {"longest_write_stall_ms", with.worst_us / 1e3},
+                             {"longest_write_before_ms", std::max(without.worst_us, again.worst_us) / 1e3},
+                             {"load_with", with.to_json()},
+                             {"load_without", {without.to_json(), again.to_json()}},
                              {"write_rate_before", before.rate()},
                              {"write_rate_after_first", after_first.rate()},
                              {"ratio_after", after_first.rate() / before.rate()}};
     std::fprintf(stderr,
-                 "%s: snapshots first %.1f ms, last %.1f, median %.1f, worst %.1f; stall %.1f ms (without %.1f); "
-                 "writes after/before %.2f\n",
+                 "%s: snapshots first %.1f ms, last %.1f, median %.1f, worst %.1f; longest write %.1f ms, %llu of %llu over "
+                 "20 ms (without: %.1f and %.1f ms, %llu and %llu over); writes after/before %.2f\n",
                  args_.storage.c_str(), took_ms.front(), took_ms.back(), median(took_ms),
-                 *std::ranges::max_element(took_ms), under.worst_us / 1e3, before.worst_us / 1e3,
-                 after_first.rate() / before.rate());
+                 *std::ranges::max_element(took_ms), with.worst_us / 1e3,
+                 static_cast<unsigned long long>(with.slow), static_cast<unsigned long long>(with.operations),
+                 without.worst_us / 1e3, again.worst_us / 1e3, static_cast<unsigned long long>(without.slow),
+                 static_cast<unsigned long long>(again.slow), after_first.rate() / before.rate());
     co_return Status();
   }
 
@@ -238,6 +285,7 @@ int main_with(int argc, char** argv) {
   app.add_option("--seconds", args.seconds, "of each measured run");
   app.add_option("--rounds", args.rounds, "alternating rounds")->check(CLI::Range(1, 100));
   app.add_option("--snapshots", args.snapshots, "how many; 0: none")->check(CLI::Range(0, 1000));
+  app.add_option("--snapshot-every", args.snapshot_every, "seconds of load for each")->check(CLI::Range(0.05, 60.0));
   app.add_option("--pool-gib", args.pool_gib, "size of the pool")->check(CLI::Range(2, 1024));
   app.add_option("--span-mib", args.span_mib, "bytes that are filled and used")->check(CLI::Range(64, 65536));
   CLI11_PARSE(app, argc, argv);
