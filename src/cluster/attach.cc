@@ -142,6 +142,12 @@ Task<Status> Plane::bring_up(View& view, ExportKind kind) {
     HF_CO_TRY(closed);
     Result<std::shared_ptr<BlockDevice>> opened =
         co_await ports_.host.open_volume(member->pool, member->replica, attachment.epoch);
+    if (opened.code() == ErrorCode::kNotFound) {
+      // Of the replica, not of the volume: nobody may take it for a volume that is gone.
+      co_return make_error(ErrorCode::kFailedPrecondition,
+                           "its pool {} does not hold its replica {}: {}", member->pool.to_string(),
+                           member->replica.to_string(), opened.error().message());
+    }
     HF_CO_TRY(opened);
     device = std::move(opened).value();
   }

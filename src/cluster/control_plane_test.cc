@@ -88,6 +88,7 @@ class ControlPlaneTest : public ::testing::Test {
   SimNode& node() { return rig_.node(); }
   void run(Task<void> task) { rig_.loop().run(std::move(task)); }
   SimRig rig_;
+  std::map<ReplicaId, SimReplica>::node_type lost_;
 
   Task<void> create_and_delete() {
     Status started = co_await rig_.start();
@@ -473,6 +474,87 @@ class ControlPlaneTest : public ::testing::Test {
     EXPECT_EQ(node().exports.begin()->second.served_by, node().living);
   }
 
+  // The replica of `name` vanishes while no daemon runs.
+  Task<void> restart_without(std::string name) {
+    Result<VolumeInfo> info = co_await control().inspect_volume(name);
+    co_await rig_.crash();
+    lost_ = node().pools.begin()->second.replicas.extract(info->replicas.at(0).id);
+    Status started = co_await rig_.start();
+    EXPECT_TRUE(started.ok());
+    info = co_await control().inspect_volume(name);
+    EXPECT_EQ(info->state, VolumeState::kLost);
+  }
+
+  Task<void> lost_while_mounted() {
+    co_await up();
+    VolumeInfo made = co_await make("name=v,size=1G");
+    std::string path = co_await mount("v", "docker:a");
+    std::string second = co_await mount("v", "docker:b");
+    const std::string device = node().mounts.at(path);
+    node().containers["a"] = device;
+    node().containers["b"] = device;
+    co_await rig_.sleep(std::chrono::minutes(3));
+    co_await restart_without("v");
+    SimExport& exported = node().exports.at(made.id);
+    EXPECT_NE(exported.served_by, node().living) << "its users wait: the pool may be put back";
+    node().containers.erase("a");
+    Status down = co_await unmount("v", "docker:a");
+    EXPECT_TRUE(down.ok());
+    down = co_await unmount("v", "docker:b");
+    EXPECT_TRUE(down.ok());
+    EXPECT_NE(exported.served_by, node().living) << "a container still waits";
+    Status busy = co_await control().detach_volume("v");
+    EXPECT_EQ(busy.code(), ErrorCode::kInUse) << "given up, but a container has it mounted";
+    EXPECT_TRUE(exported.refuses) << "it can end now";
+    node().containers.clear();
+    Status detached = co_await control().detach_volume("v");
+    EXPECT_TRUE(detached.ok()) << detached.error().to_string();
+    EXPECT_TRUE(node().exports.empty() && node().mounts.empty());
+    // The data was not touched: put back, it is there.
+    node().pools.begin()->second.replicas.insert(std::move(lost_));
+    co_await rig_.sleep(std::chrono::minutes(2));
+    path = co_await mount("v", "docker:c");
+    EXPECT_NE(image_at(path), nullptr);
+  }
+
+  Task<void> lost_and_deleted() {
+    co_await up();
+    VolumeInfo made = co_await make("name=v,size=1G");
+    std::string path = co_await mount("v", "docker:a");
+    co_await rig_.sleep(std::chrono::minutes(1));
+    co_await restart_without("v");
+    // What Docker asks when the container ends: the answer is what was done.
+    Status down = co_await unmount("v", "docker:a");
+    EXPECT_TRUE(down.ok()) << down.error().to_string();
+    EXPECT_TRUE(node().exports.empty() && node().mounts.empty());
+    DeleteVolume gone = deleting("v");
+    Status deleted = co_await control().delete_volume(gone);
+    EXPECT_TRUE(deleted.ok()) << deleted.error().to_string();
+    Result<ClusterStatus> status = co_await control().status();
+    EXPECT_TRUE(status->healthy);
+  }
+
+  // A pool that is not open is another matter: nothing is given up, and nothing is said to be done.
+  Task<void> closed_while_mounted() {
+    co_await up();
+    VolumeInfo made = co_await make("name=v,size=1G");
+    std::string path = co_await mount("v", "docker:a");
+    co_await rig_.sleep(std::chrono::minutes(1));
+    co_await rig_.crash();
+    node().pools.begin()->second.broken = true;
+    Status started = co_await rig_.start();
+    EXPECT_TRUE(started.ok());
+    Status down = co_await unmount("v", "docker:a");
+    EXPECT_EQ(down.code(), ErrorCode::kFailedPrecondition);
+    EXPECT_THAT(down.error().message(), HasSubstr("not open"));
+    EXPECT_TRUE(node().mounts.contains(path));
+    node().pools.begin()->second.broken = false;
+    co_await rig_.sleep(std::chrono::minutes(2));
+    down = co_await unmount("v", "docker:a");
+    EXPECT_TRUE(down.ok());
+    EXPECT_TRUE(node().exports.empty());
+  }
+
   Task<void> create_in(Result<VolumeInfo>* out, MonoTime* ended) {
     CreateVolume request = wanted("name=slow,size=1G");
     *out = co_await control().create_volume(request);
@@ -560,6 +642,15 @@ TEST_F(ControlPlaneTest, UpdatesWhatMayChange) {
 }
 TEST_F(ControlPlaneTest, TellsWhatItFinds) {
   run(findings());
+}
+TEST_F(ControlPlaneTest, LetsGoOfALostVolume) {
+  run(lost_while_mounted());
+}
+TEST_F(ControlPlaneTest, DeletesALostVolumeThatWasMounted) {
+  run(lost_and_deleted());
+}
+TEST_F(ControlPlaneTest, KeepsWhatIsMountedFromAClosedPool) {
+  run(closed_while_mounted());
 }
 TEST_F(ControlPlaneTest, AnswersInTime) {
   run(time_limit());

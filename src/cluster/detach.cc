@@ -43,8 +43,10 @@ Task<Result<std::vector<HolderRecord>>> Plane::live_holders(const View& view,
 
 Task<Status> Plane::release_if_unused(View& view, Duration docker_grace) {
   const std::string volume = view.volume->name;
-  Status served = co_await serve(view, ExportKind::kNone);
-  HF_CO_TRY(served);
+  if (!waits_for_lost(view)) {
+    Status served = co_await serve(view, ExportKind::kNone);
+    HF_CO_TRY(served);
+  }
   Result<std::vector<HolderRecord>> live = co_await live_holders(view, docker_grace);
   HF_CO_TRY(live);
   if (!live->empty()) {
@@ -54,10 +56,16 @@ Task<Status> Plane::release_if_unused(View& view, Duration docker_grace) {
         first.holder, first.target.empty() ? "" : " at " + first.target, live->size());
   }
   if (!view.attachment->record.holders.empty()) HF_PROBE("cluster.stale_holders_only");
+  // From here on it is asked to go: what is lost is given up.
+  Status given_up = co_await serve_to_let_go(view);
+  HF_CO_TRY(given_up);
   Result<std::string> why = co_await release(view);
   HF_CO_TRY(why);
   if (!why->empty()) {
-    co_return make_error(ErrorCode::kInUse, "volume {} is in use: {}", volume, why.value());
+    const bool lost = view.attachment && is_without_data(view);
+    co_return make_error(
+        ErrorCode::kInUse, "volume {} is in use: {}{}", volume, why.value(),
+        lost ? "; it is lost, and its I/O fails now, so that its users can end" : "");
   }
   co_return Status();
 }
@@ -69,7 +77,7 @@ Task<Result<std::string>> Plane::release(View& view) {
   bool unmounted = false;
   Result<std::string> why = co_await take_out(view, &unmounted);
   const bool out = why.ok() && why->empty();
-  if (!out && unmounted && view.attachment->record.mounted &&
+  if (!out && unmounted && view.attachment->record.mounted && !is_without_data(view) &&
       !mutant(ControlMutant::kNotMountedBack)) {
     HF_PROBE("cluster.mounted_back");
     Status back = co_await mount_back(view);
@@ -106,6 +114,10 @@ Task<Result<std::string>> Plane::take_out(View& view, bool* unmounted) {
     if (used.value()) co_return "a container or process still has its file system mounted";
   }
   Status detached = co_await ports_.exporter.detach(view.volume->id);
+  if (detached.code() == ErrorCode::kIo && is_without_data(view)) {
+    // What the kernel still had to write is lost like the rest, which it tells once.
+    detached = co_await ports_.exporter.detach(view.volume->id);
+  }
   if (detached.code() == ErrorCode::kInUse) co_return "something has " + device + " open";
   HF_CO_TRY(detached);
   co_return std::string();

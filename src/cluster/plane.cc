@@ -103,6 +103,8 @@ Task<Status> Plane::finish_all(View& view) {
     HF_CO_TRY(done);
   }
   if (view.volume->state == LifeState::kDeleting) co_return co_await finish_delete(view);
+  // There is nothing to be finished on, and it must be possible to let go of it.
+  if (lost_.contains(view.volume->id)) co_return Status();
   if (!view.volume->restoring.is_nil()) {
     Status done = co_await finish_restore(view);
     HF_CO_TRY(done);

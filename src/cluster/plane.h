@@ -142,6 +142,7 @@ class Plane {
   Task<Status> drop_holder(View& view, size_t index);
   Task<Status> finish_holders(View& view);
   Task<Status> unmount_only(View& view);
+  Task<Result<bool>> others_wait_for_lost(const View& view, const UnmountVolume& request);
 
   // pools.cc
   Task<Result<PoolInfo>> pool_info(const PoolRecord& record, uint64_t provisioned,
@@ -162,8 +163,16 @@ class Plane {
   Task<Result<bool>> is_wanted(const View& view);
   Task<bool> look_for_orphans();
   Task<bool> look_for_strays();
+  // lost.cc
   Task<bool> look_for_lost();
   Task<Result<bool>> is_lost(std::string name, VolumeId id);
+  // Of an attached volume: nobody in this process serves its data, since there is none.
+  bool is_without_data(const View& view) const;
+  // The same, and its users wait.
+  bool waits_for_lost(const View& view) const;
+  // serve(), for who wants the volume to leave the kernel: also where its data is lost.
+  Task<Status> serve_to_let_go(View& view);
+  Task<Status> converge_lost(View& view);
 
   ControlPorts ports_;
   const ControlOptions& options_;
@@ -176,6 +185,7 @@ class Plane {
   struct Served {
     std::shared_ptr<BlockDevice> device;
     uint64_t epoch = 0;
+    bool given_up = false;  // `device` stands in for data that is lost
   };
   std::map<VolumeId, Served> served_;
   std::map<PoolId, std::string> closed_pools_;  // pools that could not be opened, and why

@@ -50,12 +50,13 @@ Task<Status> Plane::register_node() {
 
 Task<bool> Plane::reconcile(bool at_start) {
   bool pools = co_await converge_pools();
+  // Before the volumes: one that is lost cannot be served, and is not tried.
+  bool lost = co_await look_for_lost();
   bool volumes = co_await converge_volumes(at_start);
   findings_.clear();
   bool orphans = co_await look_for_orphans();
   bool strays = co_await look_for_strays();
-  bool lost = co_await look_for_lost();
-  co_return pools&& volumes&& orphans&& strays&& lost;
+  co_return pools&& lost&& volumes&& orphans&& strays;
 }
 
 Task<bool> Plane::converge_pools() {
@@ -151,6 +152,7 @@ Task<Status> Plane::converge(std::string name, bool at_start) {
 // Serves it again, finishes what was begun on its mounts, puts back what is missing, drops who is
 // gone, and takes it out of the kernel when nobody is left.
 Task<Status> Plane::converge_attachment(View& view, bool at_start) {
+  if (is_without_data(view)) co_return co_await converge_lost(view);
   Status served = co_await serve(view, ExportKind::kNone);
   HF_CO_TRY(served);
   Status finished = co_await finish_holders(view);
@@ -263,72 +265,6 @@ Task<bool> Plane::look_for_strays() {
     }
   }
   co_return well;
-}
-
-// Volumes whose replica their pool does not have, although it is open: somebody put an older or another
-// pool in its place. Told and refused; never made anew, since an empty volume in the place of a
-// database is worse than none. Forgotten as soon as the replica is there again.
-Task<bool> Plane::look_for_lost() {
-  // The records first: a replica goes only after its record says so.
-  Result<std::vector<KeptVolume>> volumes = co_await catalog_.volumes();
-  if (!volumes.ok()) co_return false;
-  std::map<PoolId, std::set<ReplicaId>> there;
-  bool well = true;
-  for (const PoolId& pool : std::vector<PoolId>(open_pools_.begin(), open_pools_.end())) {
-    Result<std::vector<ReplicaId>> replicas = co_await ports_.host.list_replicas(pool);
-    well = well && replicas.ok();
-    if (!replicas.ok()) continue;
-    std::set<ReplicaId>& known = there[pool];
-    known.insert(replicas->begin(), replicas->end());
-  }
-  for (const KeptVolume& volume : volumes.value()) {
-    if (volume->state != LifeState::kReady) continue;
-    bool missing = false;
-    for (const MemberRecord& member : volume->members) {
-      const auto pool = there.find(member.pool);
-      if (member.node != options_.node || pool == there.end()) continue;
-      missing = missing || !pool->second.contains(member.replica);
-    }
-    if (!missing) {
-      lost_.erase(volume->id);
-      continue;
-    }
-    Result<bool> lost = co_await is_lost(volume->name, volume->id);
-    well = well && lost.ok();
-  }
-  co_return well;
-}
-
-// Asked again with the right to work on the volume, since it may have been deleted meanwhile.
-Task<Result<bool>> Plane::is_lost(std::string name, VolumeId id) {
-  Result<Section> section = co_await enter(name);
-  HF_CO_TRY(section);
-  Result<std::optional<View>> view = co_await load(name);
-  HF_CO_TRY(view);
-  if (!view.value() || view.value()->volume->id != id) co_return false;
-  const VolumeRecord& record = view.value()->volume.record;
-  if (record.state != LifeState::kReady) co_return false;
-  for (const MemberRecord& member : record.members) {
-    if (member.node != options_.node || !open_pools_.contains(member.pool)) continue;
-    Result<ReplicaStats> stats = co_await ports_.host.replica_stats(member.pool, member.replica);
-    if (stats.code() != ErrorCode::kNotFound) continue;
-    HF_PROBE("cluster.lost_replica");
-    if (mutant(ControlMutant::kLostMadeAnew)) {
-      Status made = co_await make_replicas(record);
-      HF_CO_TRY(made);
-      co_return false;
-    }
-    if (!lost_.contains(id)) {
-      HF_LOG(kError, "cluster", "replica_lost volume={} pool={} replica={}", name,
-             member.pool.to_string(), member.replica.to_string());
-    }
-    lost_[id] = fmt::format(
-        "volume {} is lost: pool {} is open and does not hold its replica {}. Put the pool's own "
-        "directory or device back and restart holdfastd, or delete the volume and restore a copy",
-        name, member.pool.to_string(), member.replica.to_string());
-    co_return true;
-  }
-  co_return false;
 }
 
 }  // namespace hf::cluster

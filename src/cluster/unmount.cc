@@ -5,6 +5,14 @@
 #include "runtime/fault_point.h"
 
 namespace hf::cluster {
+namespace {
+
+bool is_meant(const HolderRecord& holder, const UnmountVolume& request) {
+  if (!request.holder.empty() && holder.holder != request.holder) return false;
+  return request.target_path.empty() || holder.target == request.target_path;
+}
+
+}  // namespace
 
 Task<Status> Plane::unmount(const UnmountVolume& request) {
   if (request.holder.empty() && request.target_path.empty()) {
@@ -20,13 +28,15 @@ Task<Status> Plane::unmount(const UnmountVolume& request) {
   HF_CO_TRY(loaded);
   View view = std::move(loaded).value();
   if (!view.attachment) co_return Status();
-  Status served = co_await serve(view, ExportKind::kNone);
-  HF_CO_TRY(served);
-  if (!view.attachment) co_return Status();
+  Result<bool> only_recorded = co_await others_wait_for_lost(view, request);
+  HF_CO_TRY(only_recorded);
+  if (!only_recorded.value()) {
+    Status served = co_await serve_to_let_go(view);
+    HF_CO_TRY(served);
+  }
   for (size_t i = view.attachment->record.holders.size(); i-- > 0;) {
     HolderRecord& holder = view.attachment->record.holders[i];
-    if (!request.holder.empty() && holder.holder != request.holder) continue;
-    if (!request.target_path.empty() && holder.target != request.target_path) continue;
+    if (!is_meant(holder, request)) continue;
     if (holder.count > 1) {
       HF_PROBE("cluster.counted_down");
       holder.count -= 1;
@@ -37,7 +47,7 @@ Task<Status> Plane::unmount(const UnmountVolume& request) {
     Status dropped = co_await drop_holder(view, i);
     HF_CO_TRY(dropped);
   }
-  if (!view.attachment->record.holders.empty()) co_return Status();
+  if (!view.attachment->record.holders.empty() || only_recorded.value()) co_return Status();
   if (!request.detach_when_last) co_return co_await unmount_only(view);
   if (view.attachment->record.pinned) co_return Status();
   Result<std::string> why = co_await release(view);
@@ -50,6 +60,22 @@ Task<Status> Plane::unmount(const UnmountVolume& request) {
     HF_LOG(kInfo, "cluster", "lingering volume={} why={}", view.volume->name, why.value());
   }
   co_return Status();
+}
+
+// True for an unmount of a lost volume that somebody else still has mounted, and which needs
+// nothing of the kernel: the others' I/O is not ended by it.
+Task<Result<bool>> Plane::others_wait_for_lost(const View& view, const UnmountVolume& request) {
+  if (!waits_for_lost(view)) co_return false;
+  bool others = false;
+  for (const HolderRecord& holder : view.attachment->record.holders) {
+    const bool meant = is_meant(holder, request);
+    if (meant && !holder.target.empty()) co_return false;
+    others = others || !meant || holder.count > 1;
+  }
+  if (others) co_return true;
+  const std::string& device = view.attachment->record.device;
+  if (device.empty()) co_return false;
+  co_return co_await ports_.mounter.mounted_elsewhere(device, primary_path(view.volume.record));
 }
 
 // The device stays. Until the primary mount is gone the record says that it is there: what a failure or a

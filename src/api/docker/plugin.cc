@@ -146,9 +146,9 @@ Result<std::string> DockerPlugin::unmount(const Call& call) {
   cluster::UnmountVolume request;
   request.name = parsed->spec.name;
   request.holder = "docker:" + call.id;
-  Status done = bridge_.call<void>([this, request] { return control_.unmount_volume(request); });
-  // A volume that is gone is unmounted: Docker repeats the call after crashes.
-  if (!done.ok() && done.code() != ErrorCode::kNotFound) return done.error();
+  // Docker repeats the call after crashes, also for volumes that are gone: the control plane
+  // answers that with success. Nothing else is one.
+  HF_TRY(bridge_.call<void>([this, request] { return control_.unmount_volume(request); }));
   return reply(json::object());
 }
 

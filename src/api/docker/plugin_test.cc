@@ -74,6 +74,15 @@ TEST_F(Plugin, MountsByTheIdOfTheContainer) {
   EXPECT_NE(error_of("VolumeDriver.Mount", R"({"Name":"nobody","ID":"a"})").find("nobody"), std::string::npos);
 }
 
+// Whatever its code: what was not unmounted is not said to be.
+TEST_F(Plugin, NeverTurnsAFailedUnmountIntoSuccess) {
+  call("VolumeDriver.Create", R"({"Name":"pg"})");
+  call("VolumeDriver.Mount", R"({"Name":"pg","ID":"a"})");
+  control_.next_error = Error(ErrorCode::kNotFound, "there is no replica of pg");
+  EXPECT_NE(error_of("VolumeDriver.Unmount", R"({"Name":"pg","ID":"a"})").find("replica"),
+            std::string::npos);
+}
+
 TEST_F(Plugin, RefusesWhatIsMalformedAndMakesNothing) {
   for (const char* body : {"{", "nonsense", "[]", "1", "null", "\"x\"", R"({"Name":1})", R"({"Name":null})",
                            R"({"Name":{"a":1}})", R"({"Name":"a","Opts":[]})", R"({"Name":"a","Opts":{"size":1}})",

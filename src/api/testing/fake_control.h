@@ -30,7 +30,7 @@ class InlineLoop : public Loop {
 class FakeControl : public cluster::Control {
  public:
   std::map<std::string, cluster::VolumeInfo> volumes;
-  std::optional<Error> next_error;  // of inspect_volume
+  std::optional<Error> next_error;  // of inspect_volume and unmount_volume
 
   Task<Result<cluster::VolumeInfo>> create_volume(cluster::CreateVolume request) override {
     HF_ASSERT(spec::is_valid_name(request.name));
@@ -74,8 +74,9 @@ class FakeControl : public cluster::Control {
     co_return mount;
   }
   Task<Status> unmount_volume(cluster::UnmountVolume request) override {
+    if (next_error) co_return *next_error;
     const auto there = volumes.find(request.name);
-    if (there == volumes.end()) co_return make_error(ErrorCode::kNotFound, "there is no volume {}", request.name);
+    if (there == volumes.end()) co_return Status();
     if (there->second.attachment) {
       std::erase_if(there->second.attachment->mounts, [&](const auto& mount) { return mount.holder == request.holder; });
       if (there->second.attachment->mounts.empty()) there->second.attachment.reset();

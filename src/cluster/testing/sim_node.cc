@@ -124,6 +124,10 @@ SimReplica* SimPorts::served(const std::string& device, const char* what) {
     node_.violated(fmt::format("{}: I/O to {}, which nobody serves", what, device));
     return nullptr;
   }
+  if (exported->refuses) {
+    node_.violated(fmt::format("{}: I/O to {}, which has no data", what, device));
+    return nullptr;
+  }
   return node_.find(exported->pool, exported->replica);
 }
 
@@ -325,16 +329,20 @@ Task<Result<ExportInfo>> SimPorts::attach(VolumeId volume, ExportKind kind,
                                           std::shared_ptr<BlockDevice> device) {
   Status come = co_await before("attach");
   HF_CO_TRY(come);
-  const auto& sim_device = static_cast<const SimDevice&>(*device);
+  const auto* sim_device = dynamic_cast<const SimDevice*>(device.get());  // null: a LostDevice
   SimExport& exported = node_.exports[volume];
   if (exported.device.empty()) {
     exported.device = fmt::format("/dev/sim{}", node_.next_device++);
     exported.kind = kind;
-    exported.pool = sim_device.pool();
-    exported.replica = sim_device.replica();
+    if (sim_device == nullptr) node_.violated("a new device for a volume without data");
+    if (sim_device != nullptr) exported.pool = sim_device->pool();
+    if (sim_device != nullptr) exported.replica = sim_device->replica();
   }
-  if (exported.replica != sim_device.replica())
+  if (sim_device != nullptr && exported.replica != sim_device->replica())
     node_.violated("attach of another replica over " + exported.device);
+  exported.refuses = sim_device == nullptr;
+  if (exported.refuses && node_.find(exported.pool, exported.replica) != nullptr)
+    node_.violated("I/O of " + exported.device + " refused, while its data is there");
   exported.served_by = life_.number();
   ExportInfo info;
   info.volume = volume;

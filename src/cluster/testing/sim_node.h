@@ -54,6 +54,7 @@ struct SimExport {
   PoolId pool;
   ReplicaId replica;
   uint64_t served_by = 0;  // incarnation; another than the living one: an orphan
+  bool refuses = false;    // served, and every I/O is an error
 };
 
 struct SimNode {

@@ -616,12 +616,12 @@ class Scenario {
   // A replica vanishes behind the daemon's back: its volume is told as lost, refused, never made anew,
   // and everything else goes on.
   Task<void> lose_one() {
-    std::vector<VolumeInfo> idle;
+    std::vector<VolumeInfo> any;
     for (const VolumeInfo& info : listed_) {
-      if (!info.attachment && !info.replicas.empty()) idle.push_back(info);
+      if (!info.replicas.empty()) any.push_back(info);
     }
-    if (idle.empty()) co_return;
-    const VolumeInfo victim = idle[prng_.below(idle.size())];
+    if (any.empty()) co_return;
+    const VolumeInfo victim = any[prng_.below(any.size())];
     SimPool& pool = rig_.node().pools[victim.replicas[0].pool];
     const auto entry = pool.replicas.extract(victim.replicas[0].id);
     const bool comes_back = prng_.chance(1, 2);
@@ -643,7 +643,8 @@ class Scenario {
     pool.replicas[victim.replicas[0].id] = kept;
     co_await rig_.sleep(std::chrono::minutes(2));
     shown = co_await rig_.control().inspect_volume(victim.name);
-    if (!shown.ok() || shown->state != VolumeState::kDetached) fail(victim.name + " stays lost");
+    const VolumeState before = victim.attachment ? VolumeState::kAttached : VolumeState::kDetached;
+    if (!shown.ok() || shown->state != before) fail(victim.name + " stays lost");
   }
 
   void fail(const std::string& what) {

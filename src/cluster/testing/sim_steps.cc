@@ -56,7 +56,12 @@ class StepRun {
       rig_.node().kill_at = 0;
       if (case_.step == 0) expect_ok(first, "undisturbed");
     }
-    if (case_.rest_first) co_await rest();
+    if (case_.rest_first && verb() == StepVerb::kDeleteLost) {
+      co_await rig_.sleep(std::chrono::minutes(2));
+      if (rig_.is_dead()) co_await come_back();
+    } else if (case_.rest_first) {
+      co_await rest();
+    }
     // Whatever the restore has come to, what is there can be used.
     if (case_.rest_first && verb() == StepVerb::kRestoreBeforeFirstMount) co_await use("v");
     Status again = co_await ask();
@@ -98,6 +103,7 @@ class StepRun {
     }
   }
   Task<std::vector<VolumeInfo>> rest() {
+    if (is_lost() && verb() != StepVerb::kDeleteLost) find_again();
     for (int i = 0; i < 8; ++i) {
       co_await rig_.sleep(std::chrono::seconds(30));
       if (rig_.is_dead()) co_await come_back();
@@ -182,6 +188,9 @@ class StepRun {
   bool has_container() const {
     return is(StepVerb::kResizeMounted, StepVerb::kSnapshotMounted, StepVerb::kStart);
   }
+  bool is_lost() const {
+    return is(StepVerb::kDetachLost, StepVerb::kUnmountLost, StepVerb::kDeleteLost);
+  }
   bool begins_with_v() const {
     return !is(StepVerb::kCreate, StepVerb::kAddPool);
   }
@@ -189,6 +198,25 @@ class StepRun {
     return is(StepVerb::kRestoreBeforeFirstMount, StepVerb::kCloneOfBlankSnapshot);
   }
   bool blank() const { return verb() == StepVerb::kMountFirst; }
+
+  Task<void> lose_mounted() {
+    Result<MountInfo> mounted = co_await mount("v", "docker:gone");
+    expect(mounted.ok(), "prepare: holder");
+    co_await rig_.sleep(std::chrono::seconds(50));
+    Result<VolumeInfo> v = co_await rig_.control().inspect_volume("v");
+    expect(v.ok(), "prepare: inspect");
+    co_await rig_.crash();
+    if (v.ok())
+      lost_ = rig_.node().pools.at(v->replicas.at(0).pool).replicas.extract(v->replicas.at(0).id);
+    Status up = co_await rig_.start();
+    expect_ok(up, "prepare: start without the replica");
+    v = co_await rig_.control().inspect_volume("v");
+    expect(v.ok() && v->state == VolumeState::kLost, "prepare: v is not lost");
+  }
+  // The right pool is there again.
+  void find_again() {
+    if (!lost_.empty()) rig_.node().pools.begin()->second.replicas.insert(std::move(lost_));
+  }
 
   Task<void> prepare() {
     if (verb() == StepVerb::kAddPool) co_return;
@@ -214,6 +242,7 @@ class StepRun {
       expect(mounted.ok(), "prepare: holder");
       co_await rig_.sleep(std::chrono::seconds(50));
     }
+    if (is_lost()) co_await lose_mounted();
     if (verb() == StepVerb::kUnbind) {
       Status bound = co_await bind();
       expect_ok(bound, "prepare: bind");
@@ -271,6 +300,12 @@ class StepRun {
         return ask_expand_pool();
       case StepVerb::kStart:
         return ask_start();
+      case StepVerb::kDetachLost:
+        return rig_.control().detach_volume("v");
+      case StepVerb::kUnmountLost:
+        return ask_unmount();
+      case StepVerb::kDeleteLost:
+        return ask_delete();
       case StepVerb::kCount:
         break;
     }
@@ -378,8 +413,9 @@ class StepRun {
     if (verb() == StepVerb::kExpandPool && pools.ok() && !pools->empty()) {
       expect(pools->front().total_bytes == 200 * kGiB, "the pool has not grown");
     }
-    const bool deleted = is(StepVerb::kDelete, StepVerb::kDeleteWithSnapshots,
-                            StepVerb::kDeleteWithStaleHolder);
+    const bool deleted =
+        is(StepVerb::kDelete, StepVerb::kDeleteWithSnapshots, StepVerb::kDeleteWithStaleHolder) ||
+        verb() == StepVerb::kDeleteLost;
     const bool cloned =
         is(StepVerb::kClone, StepVerb::kCloneOfSnapshot, StepVerb::kCreateFromParent) ||
         is(StepVerb::kCloneOfBlankSnapshot);
@@ -439,20 +475,44 @@ class StepRun {
   Wrongs wrongs_;
   uint64_t steps_ = 0;
   bool came_back_ = false;
+  std::map<ReplicaId, SimReplica>::node_type lost_;
   bool rebooted_ = false;
 };
 
 }  // namespace
 
 const char* step_verb_name(StepVerb verb) {
-  constexpr const char* kNames[] = {
-      "Create",        "CreateFromParent", "Delete",          "DeleteWithSnapshots",
-      "DeleteWithStaleHolder", "Clone",    "CloneOfSnapshot", "CloneOfBlankSnapshot", "ResizeDetached",
-      "ResizeMounted", "Snapshot",         "SnapshotMounted", "DeleteSnapshot",
-      "Restore",       "RestoreBeforeFirstMount", "Attach",   "Detach",
-      "MountFirst",    "MountAgain",       "Bind",            "UnmountLast",
-      "UnmountKeepAttached", "Unbind",     "UpdateLabels",    "UpdateSize",
-      "AddPool",       "ExpandPool",       "Start"};
+  constexpr const char* kNames[] = {"Create",
+                                    "CreateFromParent",
+                                    "Delete",
+                                    "DeleteWithSnapshots",
+                                    "DeleteWithStaleHolder",
+                                    "Clone",
+                                    "CloneOfSnapshot",
+                                    "CloneOfBlankSnapshot",
+                                    "ResizeDetached",
+                                    "ResizeMounted",
+                                    "Snapshot",
+                                    "SnapshotMounted",
+                                    "DeleteSnapshot",
+                                    "Restore",
+                                    "RestoreBeforeFirstMount",
+                                    "Attach",
+                                    "Detach",
+                                    "MountFirst",
+                                    "MountAgain",
+                                    "Bind",
+                                    "UnmountLast",
+                                    "UnmountKeepAttached",
+                                    "Unbind",
+                                    "UpdateLabels",
+                                    "UpdateSize",
+                                    "AddPool",
+                                    "ExpandPool",
+                                    "Start",
+                                    "DetachLost",
+                                    "UnmountLost",
+                                    "DeleteLost"};
   static_assert(std::size(kNames) == static_cast<size_t>(StepVerb::kCount));
   return kNames[static_cast<size_t>(verb)];
 }

@@ -44,6 +44,10 @@ enum class StepVerb : uint8_t {
   kAddPool,
   kExpandPool,
   kStart,  // of a daemon that takes a mounted volume over
+  // Of a volume that was mounted when its daemon was killed, and whose replica is gone since.
+  kDetachLost,
+  kUnmountLost,
+  kDeleteLost,
   kCount,
 };
 const char* step_verb_name(StepVerb verb);
