@@ -125,6 +125,7 @@ Task<Result<nbd::OpenExport>> NbdExports::open(std::string name, std::string pee
     opened.facts = facts_of(*attached);
     opened.device = there->second.bytes;
     opened.key = id.to_string();
+    if (!attached->replicas.empty()) opened.domain = attached->replicas.front().pool.to_string();
     co_return std::move(opened);
   }
   co_await release_if_idle(id);

@@ -19,7 +19,8 @@ struct OpenExport {
   ExportFacts facts;
   // Behind byte_granular(), the same for all connections of the export.
   std::shared_ptr<BlockDevice> device;
-  std::string key;  // the source's own business
+  std::string key;     // the source's own business
+  std::string domain;  // of what gets stuck together: the pool. Empty: the export by itself
 };
 
 class ExportSource {

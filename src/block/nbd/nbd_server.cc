@@ -255,7 +255,10 @@ Task<Status> NbdServer::transmit(Connection& connection, const Negotiation& nego
   options.structured = negotiation.structured();
   options.allocation = negotiation.allocation();
   options.memory = &memory_;
-  Transmission transmission(*connection.stream, connection.used->device, buffers_, options);
+  options.memory_share = connection.used->domain;
+  if (options.memory_share.empty()) options.memory_share = "export " + connection.used->facts.name;
+  Transmission transmission(*connection.stream, connection.used->device, buffers_,
+                            std::move(options));
   connection.transmission = &transmission;
   HF_LOG(kDebug, "block", "nbd_open peer={} export=\"{}\"", connection.stream->peer(),
          printable(connection.used->facts.name));

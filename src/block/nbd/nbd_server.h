@@ -9,10 +9,12 @@
 // What is served of the protocol: docs/formats/nbd.md. There is no authentication and no encryption
 // in it: a Unix socket is guarded by its permissions, a TCP address belongs on a trusted network.
 //
-// Bounds: `connections_max` connections, kMemoryBytesMax of request data of all of them; per
-// connection those of Transmission, and for the handshake `handshake_timeout`,
-// Negotiation::kOptionsMax options of kOptionBytesMax each. A client that is silent in the middle of
-// a request, or takes no answers, for `stall_timeout` loses its connection; an idle one may stay.
+// Bounds: `connections_max` connections, kMemoryBytesMax of request data of all of them (and a
+// little more, see MemoryBudget: a pool that waits for space does not stop the clients of others);
+// per connection those of Transmission, and for the handshake `handshake_timeout`,
+// Negotiation::kOptionsMax options of kOptionBytesMax each. A client that is silent in the middle
+// of a request, or takes none of an answer (Transmission::kSendBytesMax of it), for `stall_timeout`
+// loses its connection; a slow one is waited for, and an idle one may stay.
 #pragma once
 
 #include <functional>
@@ -97,7 +99,7 @@ class NbdServer {
   const NbdServerOptions options_;
   ExportSource& exports_;
   BufferPool buffers_;
-  Semaphore memory_{kMemoryBytesMax};
+  MemoryBudget memory_{kMemoryBytesMax};
   std::vector<std::unique_ptr<Listener>> listeners_;
   IntrusiveList<Connection> connections_;
   Signal export_closed_;

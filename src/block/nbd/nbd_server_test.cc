@@ -248,6 +248,91 @@ TEST(NbdServer, WhatIsNotNbdEndsItsConnection) {
   place.sim.run(broken_client(place));
 }
 
+// Pools without space, whose requests wait for as long as an operator needs, and everything that
+// their clients may send.
+Task<void> stuck_pools(Place& place) {
+  const auto stuck = std::make_shared<MemoryDevice>(64 * kMiB);
+  const auto other = std::make_shared<MemoryDevice>(64 * kMiB);
+  co_await place.start(stuck, "stuck");
+  co_await place.start(other, "other");
+  stuck->hold = true;
+  const std::vector<std::byte> data(kMaxBlockIoBytes, std::byte{7});
+  for (uint64_t at = 0; at < kMaxPayload; at += data.size()) {
+    Status filled = co_await other->write(at, data);
+    EXPECT_TRUE(filled.ok());
+  }
+  std::vector<std::unique_ptr<TestClient>> clients;
+  for (int i = 0; i < 5; ++i) {
+    Result<std::unique_ptr<TestClient>> client = co_await place.open("stuck");
+    HF_CO_ASSERT_OK(client);
+    for (uint64_t cookie = 1; cookie <= 4; ++cookie) {
+      Status sent = co_await (*client)->send(test_request(Command::kRead, cookie, 0, kMaxPayload),
+                                             ByteSpan());
+      EXPECT_TRUE(sent.ok());
+    }
+    clients.push_back(std::move(*client));
+  }
+  co_await place.pause(5s);
+  Result<std::unique_ptr<TestClient>> free = co_await place.open("other");
+  HF_CO_ASSERT_OK(free);
+  for (const uint32_t length : {4096u, kMaxPayload}) {
+    const uint64_t before = other->reads;
+    Status sent =
+        co_await (*free)->send(test_request(Command::kRead, length, 0, length), ByteSpan());
+    EXPECT_TRUE(sent.ok());
+    co_await place.pause(60s);
+    EXPECT_GT(other->reads, before) << "a read of another pool waits";
+    HF_CO_ASSERT(other->reads > before);
+    Status got = co_await (*free)->receive(1);
+    EXPECT_TRUE(got.ok());
+    (void)(*free)->parser().take_done();
+  }
+  stuck->release();
+  for (auto& client : clients) client->stream().close();
+  co_await place.server.stop();
+}
+TEST(NbdServer, APoolThatWaitsStopsNobodyElse) {
+  Place place(7);
+  place.sim.run(stuck_pools(place));
+}
+
+// 8 KiB a second, of an answer of 32 MiB.
+Task<void> slow_reader(Place& place) {
+  const auto device = std::make_shared<MemoryDevice>(kMaxPayload);
+  co_await place.start(device);
+  Result<std::unique_ptr<TestClient>> client = co_await place.connect();
+  HF_CO_ASSERT_OK(client);
+  Status gone = co_await (*client)->go("pg", false);
+  EXPECT_TRUE(gone.ok());
+  Status sent =
+      co_await (*client)->send(test_request(Command::kRead, 1, 0, kMaxPayload), ByteSpan());
+  EXPECT_TRUE(sent.ok());
+  std::vector<std::byte> buffer(16 * kKiB);
+  uint64_t got = 0;
+  while (got < kMaxPayload) {
+    Result<size_t> n = co_await (*client)->stream().read_some(buffer);
+    HF_CO_ASSERT_OK(n);
+    HF_CO_ASSERT(*n > 0);
+    got += *n;
+    co_await place.pause(2s);
+  }
+  EXPECT_EQ(place.server.counts().stalled, 0u);
+  // One that takes nothing at all is dead.
+  for (uint64_t cookie = 2; cookie < 4; ++cookie) {
+    sent =
+        co_await (*client)->send(test_request(Command::kRead, cookie, 0, kMaxPayload), ByteSpan());
+    EXPECT_TRUE(sent.ok());
+  }
+  co_await place.pause(200s);
+  EXPECT_EQ(place.server.counts().stalled, 1u);
+  EXPECT_EQ(place.server.connections(), 0u);
+  co_await place.server.stop();
+}
+TEST(NbdServer, ASlowReaderIsWaitedFor) {
+  Place place(8);
+  place.sim.run(slow_reader(place));
+}
+
 // --- many seeds
 // -----------------------------------------------------------------------------------
 

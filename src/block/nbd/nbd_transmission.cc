@@ -59,8 +59,12 @@ Transmission::Transmission(Stream& stream, std::shared_ptr<BlockDevice> device, 
     : stream_(stream),
       device_(std::move(device)),
       buffers_(buffers),
-      options_(options),
-      input_(std::min(kInputBytesMin, options.input_bytes_max)) {}
+      options_(std::move(options)),
+      input_(std::min(kInputBytesMin, options_.input_bytes_max)) {
+  if (options_.memory == nullptr) return;
+  read_share_ = options_.memory->share(options_.memory_share + "/read");
+  write_share_ = options_.memory->share(options_.memory_share + "/write");
+}
 
 Transmission::~Transmission() {
   HF_ASSERT(working_ == 0 && replies_.empty() && batch_.empty(), "transmission to {} still runs",
@@ -154,16 +158,7 @@ Task<Status> Transmission::accept(Request request) {
   }
   const bool has_data = request.command == Command::kRead || request.command == Command::kWrite;
   if (has_data && request.length > 0) {
-    const uint64_t budget = BufferPool::class_bytes(request.length);
-    if (!budget_.try_acquire(budget)) {
-      HF_PROBE("nbd.buffers_full");
-      co_await budget_.acquire(budget);
-    }
-    slot.budget = budget;
-    if (options_.memory != nullptr && !options_.memory->try_acquire(budget)) {
-      HF_PROBE("nbd.memory_full");
-      co_await options_.memory->acquire(budget);
-    }
+    co_await take_memory(slot);
     slot.buffer = buffers_.take(request.length);
   }
   if (request.payload() > 0) {
@@ -180,6 +175,24 @@ Task<Status> Transmission::accept(Request request) {
   }
   start(slot);
   co_return Status();
+}
+
+Task<void> Transmission::take_memory(Slot& slot) {
+  const uint64_t budget = BufferPool::class_bytes(slot.request.length);
+  if (!budget_.try_acquire(budget)) {
+    HF_PROBE("nbd.buffers_full");
+    co_await budget_.acquire(budget);
+  }
+  slot.budget = budget;
+  if (options_.memory == nullptr) co_return;
+  const bool is_read = slot.request.command == Command::kRead;
+  MemoryBudget::Share& share = is_read ? *read_share_ : *write_share_;
+  const uint64_t held = kBufferBytesMax - budget_.free_units() - budget;
+  if (!options_.memory->try_take(share, held, budget)) {
+    HF_PROBE("nbd.memory_full");
+    co_await options_.memory->take(share, held, budget);
+  }
+  slot.share = &share;
 }
 
 Task<Status> Transmission::fill(size_t bytes) {
@@ -483,16 +496,36 @@ Task<void> Transmission::write_replies() {
     if (replies_.empty()) co_return;
     gather();
     if (!broken_) {
-      Status sent = co_await stream_.write_all(out_);
+      Status sent = co_await send_out();
       if (!sent.ok()) {
         broken_ = true;
         stream_.close();  // the reader ends, too
       }
     }
-    ++progress_;
     for (Slot* slot : batch_) release(*slot);
     batch_.clear();
   }
+}
+
+// In parts, so that a client that takes a large answer slowly is not taken for one that takes
+// nothing.
+Task<Status> Transmission::send_out() {
+  size_t at = 0;
+  while (at < out_.size()) {
+    part_.clear();
+    uint64_t room = kSendBytesMax;
+    while (at < out_.size() && room > 0) {
+      const size_t here = std::min<uint64_t>(out_[at].size(), room);
+      part_.push_back(out_[at].first(here));
+      out_[at] = out_[at].subspan(here);
+      room -= here;
+      if (out_[at].empty()) ++at;
+    }
+    Status sent = co_await stream_.write_all(part_);
+    HF_CO_TRY(sent);
+    ++progress_;
+  }
+  co_return Status();
 }
 
 // Moves the oldest answers into batch_ and out_: at least one, and about kBatchSegmentsMax
@@ -516,7 +549,8 @@ void Transmission::release(Slot& slot) {
   buffers_.give_back(std::move(slot.buffer));
   const uint64_t budget = std::exchange(slot.budget, 0);
   if (budget > 0) budget_.release(budget);
-  if (budget > 0 && options_.memory != nullptr) options_.memory->release(budget);
+  MemoryBudget::Share* share = std::exchange(slot.share, nullptr);
+  if (share != nullptr) options_.memory->give_back(*share, budget);
   if (std::exchange(slot.working, false)) {
     --working_;
     worked_.notify_all();

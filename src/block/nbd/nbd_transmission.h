@@ -20,6 +20,7 @@
 #include <string>
 #include <vector>
 
+#include "block/nbd/memory_budget.h"
 #include "block/nbd/nbd_buffers.h"
 #include "block/nbd/nbd_protocol.h"
 #include "runtime/gate.h"
@@ -30,6 +31,7 @@
 namespace hf::nbd {
 
 struct TransmissionOptions {
+  TransmissionOptions() = default;
   bool read_only = false;
   bool structured = false;
   bool allocation = false;
@@ -37,7 +39,8 @@ struct TransmissionOptions {
   size_t input_bytes_max = 128 * kKiB;
   // Bytes of request data, shared with other connections; outlives the transmission. Null: only the
   // connection's own bound.
-  Semaphore* memory = nullptr;
+  MemoryBudget* memory = nullptr;
+  std::string memory_share;  // of those whose requests may get stuck together
 };
 
 struct TransmissionCounts {
@@ -61,7 +64,9 @@ class Transmission {
   static constexpr size_t kReadPiecesMax = 64;           // chunks of one read
   static constexpr uint32_t kSparseReadMin = 64 * kKiB;  // shorter reads do not ask for holes
   static constexpr size_t kBatchSegmentsMax = 64;        // sent at once
-  static constexpr uint64_t kBatchBytesMax = 1 * kMiB;   // sent at once, if more than one answer
+  static constexpr uint64_t kBatchBytesMax = 1 * kMiB;   // gathered, if more than one answer
+  // Given to the stream at once. What a client takes of that is seen when it has taken all of it.
+  static constexpr uint64_t kSendBytesMax = 256 * kKiB;
 
   // The stream and the pool outlive this. `device` takes any range (byte_granular), or the client
   // is known to ask for whole blocks only.
@@ -96,6 +101,7 @@ class Transmission {
     Request request;
     AlignedBuffer buffer;
     uint64_t budget = 0;
+    MemoryBudget::Share* share = nullptr;  // that `budget` is taken from
     bool working = false;
     std::vector<std::byte> heads;    // what is not data; never reallocated once segments point in
     std::vector<ByteSpan> segments;  // the answer, in order
@@ -128,6 +134,8 @@ class Transmission {
   void queue(Slot& slot);
 
   Task<void> write_replies();
+  Task<Status> send_out();
+  Task<void> take_memory(Slot& slot);
   void gather();
   void release(Slot& slot);
 
@@ -147,12 +155,16 @@ class Transmission {
 
   Semaphore free_slots_{kRequestsMax};
   Semaphore budget_{kBufferBytesMax};
+  // Writes wait for space where reads do not. Null without a shared budget.
+  std::shared_ptr<MemoryBudget::Share> read_share_;
+  std::shared_ptr<MemoryBudget::Share> write_share_;
   std::vector<std::unique_ptr<Slot>> slots_;  // made when first needed
   std::vector<Slot*> idle_slots_;
 
   std::vector<Slot*> replies_;  // answered, not yet sent
   std::vector<Slot*> batch_;    // being sent
   std::vector<ByteSpan> out_;
+  std::vector<ByteSpan> part_;  // of out_, being sent
   Signal reply_queued_;
   bool no_more_replies_ = false;
   bool broken_ = false;  // nothing can be sent any more

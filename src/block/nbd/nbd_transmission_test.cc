@@ -69,6 +69,30 @@ class NbdTransmission : public ::testing::Test {
   Status ended;
 };
 
+TEST(NbdMemoryBudget, KeepsEverybodyGoing) {
+  constexpr uint64_t kAll = 256 * kMiB;
+  MemoryBudget budget(kAll);
+  std::vector<std::shared_ptr<MemoryBudget::Share>> stuck;
+  for (int i = 0; i < 4; ++i) {
+    stuck.push_back(budget.share("pool " + std::to_string(i)));
+    EXPECT_EQ(budget.share("pool " + std::to_string(i)), stuck.back());
+    while (budget.try_take(*stuck.back(), 1, 4 * kMiB)) {
+    }
+  }
+  EXPECT_EQ(stuck[0]->used(), kAll / 2);
+  EXPECT_EQ(stuck[1]->used(), kAll / 4);
+  EXPECT_LE(budget.used(), kAll);
+  // Another share begins one request of any size; then what is left, and each connection a small one.
+  const auto fresh = budget.share("fresh");
+  ASSERT_TRUE(budget.try_take(*fresh, 0, kMaxPayload));
+  EXPECT_FALSE(budget.try_take(*fresh, 1, kMaxPayload));
+  EXPECT_TRUE(budget.try_take(*stuck[0], 0, kBlockSize)) << "of a connection that holds nothing";
+  budget.give_back(*stuck[0], kBlockSize);
+  budget.give_back(*fresh, kMaxPayload);
+  for (const auto& share : stuck) budget.give_back(*share, share->used());
+  EXPECT_EQ(budget.used(), 0u);
+}
+
 TEST_F(NbdTransmission, ReadsBackWhatItWroteHoweverTheStreamIsCut) {
   const std::vector<std::byte> big = pattern(300 * kKiB, 1), odd = pattern(777, 2);
   say(test_request(Command::kWrite, 1, 4096, 300 * kKiB), big);

@@ -161,7 +161,8 @@ Task<void> NbdDriver::serve_device(VolumeId volume, Export& e, std::unique_ptr<S
     nbd::TransmissionOptions options;
     options.input_bytes_max = kInputBytesMax;
     options.memory = &memory_;
-    nbd::Transmission connection(*stream, e.device, buffers_, options);
+    options.memory_share = volume.to_string();
+    nbd::Transmission connection(*stream, e.device, buffers_, std::move(options));
     e.connection = stream.get();
     Status ended = co_await connection.run();
     e.connection = nullptr;

@@ -78,7 +78,7 @@ class NbdDriver final : public block::Driver {
   block::KernelIo& io_;
   const std::string scope_;
   nbd::BufferPool buffers_;
-  Semaphore memory_{kInFlightBytes};
+  nbd::MemoryBudget memory_{kInFlightBytes};
   std::unordered_map<VolumeId, std::unique_ptr<Export>> exports_;
 };
 
