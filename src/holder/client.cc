@@ -67,6 +67,7 @@ Result<Held> Client::exchange(const Message& request, int fd) {
   message.msg_controllen = sizeof control;
   const ssize_t n = recvmsg(socket_, &message, MSG_CMSG_CLOEXEC);
   if (n < 0) return Error::from_errno(errno, "receive from the holder");
+  if (n == 0) return make_error(ErrorCode::kClosed, "the holder at {} has ended", path_);
   Held held;
   const cmsghdr* rights = CMSG_FIRSTHDR(&message);
   if (rights != nullptr && rights->cmsg_level == SOL_SOCKET && rights->cmsg_type == SCM_RIGHTS) {
@@ -103,10 +104,17 @@ Result<Held> Client::call(Command command, std::string_view name, uint32_t index
     return make_error(ErrorCode::kInvalidArgument, "a state of {} bytes is more than {}",
                       state.size(), kStateMax);
   }
+  const bool reused = socket_ >= 0;
   HF_TRY(connect());
   const Message request =
       make_message(kRequestMagic, static_cast<uint16_t>(command), name, state, index);
   Result<Held> reply = exchange(request, fd);
+  if (reused && reply.code() == ErrorCode::kClosed) {
+    // Of a holder that has ended since the last call; all commands may be asked twice.
+    ::close(std::exchange(socket_, -1));
+    HF_TRY(connect());
+    reply = exchange(request, fd);
+  }
   // Whatever went wrong in between, a reply that comes late must not be taken for the next one's.
   if (!reply.ok() && reply.code() != ErrorCode::kNotFound &&
       reply.code() != ErrorCode::kLimitExceeded) {

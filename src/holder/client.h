@@ -2,6 +2,7 @@
 // kTimeoutMs): run them in the blocking pool. One thread at a time.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -24,7 +25,7 @@ struct Held {
 class Client {
  public:
   // `socket_path` is absolute. Nothing happens until the first call; a connection that broke is
-  // made anew.
+  // made anew, within the call where its holder has ended since the last one.
   explicit Client(std::string socket_path) : path_(std::move(socket_path)) {}
   ~Client();
   Client(const Client&) = delete;
@@ -42,7 +43,7 @@ class Client {
   // Entries whose name begins with `prefix`, without descriptors.
   Result<std::vector<Held>> list(std::string_view prefix);
   // Counts the connections made. When it has grown, the holder may be another process than before,
-  // which holds nothing: whoever needs something held puts it again.
+  // which holds nothing: whoever needs something held puts it again. From any thread.
   uint64_t connections() const { return connections_; }
 
  private:
@@ -52,7 +53,7 @@ class Client {
 
   std::string path_;
   int socket_ = -1;
-  uint64_t connections_ = 0;
+  std::atomic<uint64_t> connections_ = 0;
 };
 
 }  // namespace hf::holder

@@ -9,6 +9,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
 #include "holder/client.h"
 #include "holder/store.h"
@@ -67,6 +68,16 @@ TEST(HolderStore, RefusesMalformedRequestsAndClosesWhatCame) {
   EXPECT_TRUE(refused(request(static_cast<Command>(99), "x"), sizeof m));
   EXPECT_TRUE(refused(request(Command::kPut, ""), sizeof m));
   EXPECT_TRUE(refused(request(Command::kPut, "a b"), sizeof m));
+  EXPECT_EQ(store.size(), 0u);
+}
+
+TEST(HolderStore, TakesNothingAfterItsEnd) {
+  Store store;
+  int out = -1;
+  ASSERT_EQ(status_of(store.handle(request(Command::kEnd, ""), sizeof(Message), -1, &out)),
+            ReplyStatus::kOk);
+  EXPECT_NE(status_of(store.handle(request(Command::kPut, "a"), sizeof(Message), dup(0), &out)),
+            ReplyStatus::kOk);
   EXPECT_EQ(store.size(), 0u);
 }
 
@@ -162,6 +173,50 @@ TEST_F(HolderProcess, RefusesASecondAndStaysWhileItHolds) {
   ASSERT_EQ(waitpid(pid_, &status, 0), pid_);
   EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0);
   pid_ = -1;
+}
+
+TEST_F(HolderProcess, ANewHolderIsAskedWhereTheOldOneHasEnded) {
+  start();
+  Client client(socket_);
+  ASSERT_TRUE(client.put("a", 0, {}).ok());
+  const uint64_t before = client.connections();
+  kill(pid_, SIGKILL);
+  waitpid(pid_, nullptr, 0);
+  start();
+  const Status put = client.put("b", 0, {});
+  EXPECT_TRUE(put.ok()) << put.error().to_string();
+  EXPECT_EQ(client.connections(), before + 1) << "whoever needs something held must learn of it";
+  kill(pid_, SIGKILL);
+  waitpid(pid_, nullptr, 0);
+  pid_ = -1;
+  EXPECT_EQ(client.put("c", 0, {}).code(), ErrorCode::kUnavailable);
+}
+
+// Two clients in one round of the holder's loop, over and over: either the end is refused, or who
+// puts is told that it was not kept.
+TEST_F(HolderProcess, KeepsOrRefusesWhatComesWithTheEnd) {
+  int ends = 0;
+  for (int round = 0; round < 40; ++round) {
+    start();
+    Client putter(socket_);
+    Client ender(socket_);
+    ASSERT_TRUE(putter.ping().ok() && ender.ping().ok());
+    kill(pid_, SIGSTOP);
+    Status put, end;
+    std::thread first([&] { put = putter.put("a", 0, {}); });
+    std::thread second([&] { end = ender.end_if_empty(); });
+    usleep(5000);  // both requests wait
+    kill(pid_, SIGCONT);
+    first.join();
+    second.join();
+    EXPECT_NE(put.ok(), end.ok()) << "round " << round;
+    ends += end.ok() ? 1 : 0;
+    if (!end.ok()) kill(pid_, SIGKILL);
+    waitpid(pid_, nullptr, 0);
+    pid_ = -1;
+    std::filesystem::remove(socket_);
+  }
+  std::printf("%d of 40 rounds ended the holder\n", ends);
 }
 
 TEST_F(HolderProcess, SurvivesGarbageAndManyClients) {

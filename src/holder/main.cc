@@ -156,11 +156,13 @@ int serve(int listener) {
       return fail("poll");
     }
     for (size_t i = polls.size(); i-- > 1;) {
-      if (polls[i].revents == 0 || serve_one(store, polls[i].fd)) continue;
+      const bool stays = polls[i].revents == 0 || serve_one(store, polls[i].fd);
+      // At once: whoever asked in the same round sees the connection end, and asks the next holder.
+      if (store.ended()) return 0;
+      if (stays) continue;
       close(polls[i].fd);
       clients.erase(clients.begin() + static_cast<long>(i) - 1);
     }
-    if (store.ended()) return 0;
     if (polls[0].revents != 0) accept_one(listener, clients);
   }
 }

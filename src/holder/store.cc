@@ -26,6 +26,8 @@ Message Store::handle(const Message& request, size_t received, int fd, int* repl
   *reply_fd = -1;
   if (!message_is_valid(request, received, kRequestMagic))
     return plain_reply(ReplyStatus::kBadRequest);
+  // What came after the end would be taken and lost.
+  if (ended_) return plain_reply(ReplyStatus::kFull);
   const auto command = static_cast<Command>(request.code);
   if (command == Command::kList) {
     if (request.index >= entries_.size()) return plain_reply(ReplyStatus::kNotFound);

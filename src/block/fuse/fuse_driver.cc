@@ -17,6 +17,7 @@ namespace {
 
 constexpr Duration kProgramTimeout = 30s;
 constexpr Duration kHolderLookEvery = 2s;
+constexpr uint64_t kHeldByNobody = UINT64_MAX;
 constexpr int kSizeTries = 200;
 constexpr Duration kSizeRetry = 20ms;
 
@@ -198,10 +199,14 @@ Task<Status> FuseDriver::look_at_holder() {
   HF_CO_TRY(answers);
   const uint64_t connections = holder_->connections();
   if (connections == held_by_) co_return Status();
-  Status held = co_await hold_all_again();
-  HF_CO_TRY(held);
-  HF_LOG(kInfo, "block", "holder_has_everything exports={}", exports_.size());
+  // First, so that an attach that ends meanwhile can ask for another round.
   held_by_ = connections;
+  Status held = co_await hold_all_again();
+  if (!held.ok()) {
+    held_by_ = kHeldByNobody;
+    co_return held;
+  }
+  HF_LOG(kInfo, "block", "holder_has_everything exports={}", exports_.size());
   co_return Status();
 }
 
@@ -344,7 +349,15 @@ Task<Result<ExportInfo>> FuseDriver::attach(VolumeId volume, std::shared_ptr<Blo
   auto fresh = std::make_unique<Export>();
   Export& e = *fresh;
   e.device = std::move(device);
+  // Before the holder has it, or is asked for it: another holder from here on may not have it.
+  const uint64_t connections = holder_ ? holder_->connections() : 0;
   Result<holder::Held> held = co_await holder_get(volume);
+  if (held.code() == ErrorCode::kUnavailable) {
+    // It has just died: not left to the next look, so that nobody is refused a volume meanwhile.
+    Status there = co_await look_at_holder();
+    HF_CO_TRY(there);
+    held = co_await holder_get(volume);
+  }
   if (!held.ok() && held.code() != ErrorCode::kNotFound) co_return held.error();
   Status made;
   if (held.ok()) {
@@ -366,6 +379,8 @@ Task<Result<ExportInfo>> FuseDriver::attach(VolumeId volume, std::shared_ptr<Blo
   }
   const ExportInfo info = info_of(volume, e);
   exports_.emplace(volume, std::move(fresh));
+  // It came while this was on its way, and was given all that there was then: once more, with this.
+  if (holder_ && holder_->connections() != connections) held_by_ = kHeldByNobody;
   co_return info;
 }
 
