@@ -10,6 +10,7 @@
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/local/stream_protocol.hpp>
 #include <boost/asio/post.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <boost/asio/thread_pool.hpp>
 #include <boost/beast/core.hpp>
 #include <boost/beast/http.hpp>
@@ -28,6 +29,7 @@ namespace http = beast::http;
 constexpr size_t kMaxHeaderBytes = 16 * 1024;
 constexpr size_t kMaxBodyBytes = 1024 * 1024;
 constexpr std::chrono::minutes kHandlerTimeout{3};  // above kApiTimeout
+constexpr std::chrono::milliseconds kAcceptRetry{100};
 
 // What all sessions of a server share; outlives them.
 struct Shared {
@@ -182,7 +184,8 @@ class Server : public HttpServer {
 
   void accept() {
     acceptor_.async_accept([this](beast::error_code ec, typename Protocol::socket socket) {
-      if (ec) return;  // closed
+      if (shared_.stopping || !acceptor_.is_open()) return;
+      if (ec) return accept_later(ec);
       if (shared_.connections < kMaxHttpConnections) {
         std::make_shared<Session<Protocol>>(std::move(socket), shared_)->read();
       } else {
@@ -192,9 +195,19 @@ class Server : public HttpServer {
     });
   }
 
+  // For want of descriptors, for example: what listens goes on listening.
+  void accept_later(beast::error_code why) {
+    HF_LOG(kWarn, "api", "http_accept_failed address={} why=\"{}\"", describe(), why.message());
+    accept_retry_.expires_after(kAcceptRetry);
+    accept_retry_.async_wait([this](beast::error_code ec) {
+      if (!ec && acceptor_.is_open()) accept();
+    });
+  }
+
   HttpServerOptions options_;
   Shared shared_;
   asio::io_context context_{1};
+  asio::steady_timer accept_retry_{context_};
   typename Protocol::acceptor acceptor_;
   std::thread thread_;
   std::atomic<bool> stopped_{false};

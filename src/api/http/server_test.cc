@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 #include <poll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -141,6 +142,25 @@ TEST_F(Http, BoundsItsConnections) {
   for (const int fd : many) refused += rest(fd).empty() ? 1 : 0;  // by the limit, or by the time
   EXPECT_EQ(refused, many.size());
   EXPECT_TRUE(talk(post("/after", "")).ends_with("POST /after 0"));
+}
+
+// A moment without descriptors is not the end of listening.
+TEST_F(Http, GoesOnAfterAnAcceptThatFailed) {
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+  const int next = ::dup(0);
+  ::close(next);
+  rlimit tight = before;
+  tight.rlim_cur = static_cast<rlim_t>(next) + 1;  // for this side of the connection only
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &tight), 0);
+  const int fd = connect();
+  EXPECT_EQ(fd, next);
+  send(fd, post("/late", ""));
+  std::this_thread::sleep_for(250ms);
+  EXPECT_EQ(handled_, 0);
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
+  ::shutdown(fd, SHUT_WR);
+  EXPECT_TRUE(rest(fd).ends_with("POST /late 0"));
 }
 
 TEST_F(Http, RefusesASocketThatIsServed) {
