@@ -56,6 +56,11 @@ std::vector<std::string> mkfs_argv(const std::string& device, const FilesystemSp
   HF_UNREACHABLE("fs=none is not formatted");
 }
 
+std::vector<std::string> empty_root_argv(const std::string& device, FsType fs) {
+  if (fs == FsType::kExt4) return {"debugfs", "-w", "-R", "rmdir lost+found", device};
+  return {};
+}
+
 std::vector<std::string> restamp_argv(const std::string& device, const FilesystemSpec& spec) {
   if (spec.fs == FsType::kBtrfs) return {"btrfstune", "-f", "-M", spec.uuid, device};
   return {};

@@ -35,6 +35,9 @@ Result<Prepare> decide_prepare(const std::string& device, const Content& content
 
 // mkfs without a discard storm (the store reads never-written blocks as zeroes already).
 std::vector<std::string> mkfs_argv(const std::string& device, const FilesystemSpec& spec);
+// Takes away what mkfs puts into the root: databases refuse a data directory that is not empty, and Docker copies an image's
+// files into a volume only while that is. Empty where mkfs puts nothing there. (e2fsck makes lost+found again when it needs it.)
+std::vector<std::string> empty_root_argv(const std::string& device, spec::FsType fs);
 // Empty where a new UUID is not needed (ext4; xfs is mounted with nouuid).
 std::vector<std::string> restamp_argv(const std::string& device, const FilesystemSpec& spec);
 // Grows to the device's size. xfs and btrfs are grown by mount point.

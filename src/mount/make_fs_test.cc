@@ -77,6 +77,13 @@ TEST(MountOptions, AllowsTheKnownAndNamesTheRest) {
   EXPECT_FALSE(mount_options(spec).ok());
 }
 
+TEST(MakeFs, LeavesAnEmptyRoot) {
+  EXPECT_EQ(empty_root_argv("/dev/x", FsType::kExt4),
+            (std::vector<std::string>{"debugfs", "-w", "-R", "rmdir lost+found", "/dev/x"}));
+  EXPECT_TRUE(empty_root_argv("/dev/x", FsType::kXfs).empty());
+  EXPECT_TRUE(empty_root_argv("/dev/x", FsType::kBtrfs).empty());
+}
+
 TEST(MakeFs, NeverDiscards) {
   FilesystemSpec spec = ext4(true);
   for (const FsType fs : {FsType::kExt4, FsType::kXfs, FsType::kBtrfs}) {

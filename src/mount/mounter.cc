@@ -193,7 +193,11 @@ Task<Status> Mounter::prepare(std::string device, FilesystemSpec spec) {
   const Result<Prepare> decision = decide_prepare(device, *content, spec);
   HF_CO_TRY(decision);
   if (*decision == Prepare::kFormat) {
-    co_return co_await must_run(mkfs_argv(device, spec), kMkfsLimit);
+    Status made = co_await must_run(mkfs_argv(device, spec), kMkfsLimit);
+    HF_CO_TRY(made);
+    std::vector<std::string> argv = empty_root_argv(device, spec.fs);
+    if (!argv.empty()) co_return co_await must_run(std::move(argv), kMkfsLimit);
+    co_return Status();
   }
   if (spec.fs == spec::FsType::kExt4) {
     Status checked = co_await check_ext4(device);

@@ -32,6 +32,15 @@ class Inline(NodeTest):
             self.assertIn(f" /data {fs} ", mounted)
             self.assertTrue(0.75 * size < int(blocks) <= size, said)
 
+    def test_a_new_volume_is_empty_so_that_it_takes_the_files_of_the_image(self):
+        """Docker copies what an image has at the mount point into an empty volume only; databases want an empty one too."""
+        for fs in ("ext4", "xfs"):
+            self.assertEqual(self.in_volume(f"name=e-{fs},size=512M,fs={fs}", "ls -A /data"), "")
+            said = self.docker("run", "--rm", "--network=none", "--volume-driver=holdfast", "-v", f"name=i-{fs},size=512M,fs={fs}:/etc", "bb",
+                               "sh", "-c", "grep ' /etc ' /proc/mounts; cat /etc/passwd").stdout
+            self.assertIn(f" /etc {fs} ", said)
+            self.assertIn("root:x:0:0:", said)
+
     def test_a_refused_spec_shows_the_key_and_what_is_accepted(self):
         cases = {"name=x,size=lots": ("size", "lots"), "name=x,fs=ntfs": ("fs", "ntfs", "ext4"), "name=x,colour=red": ("colour",),
                  "name=x,size=1G,size=2G": ("size",), "size=1G": ("name",), "name=x,repl=7": ("repl", "7"),
