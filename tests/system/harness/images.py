@@ -1,7 +1,6 @@
 """Container images built on this machine from Debian packages, kept in ~/.cache/holdfast/images by their recipe's hash.
 
-bb: a static busybox. pg: PostgreSQL 15 with pgbench; its entry point makes a cluster in $PGDATA on first start, as the
-well-known image does.
+bb: a static busybox. pg: PostgreSQL 15 with pgbench, by tools/postgres-image.sh.
 """
 import fcntl
 import hashlib
@@ -10,23 +9,11 @@ import os
 import tarfile
 import time
 
-from harness.base import CACHE, Skip, need_program, run
+from harness.base import CACHE, ROOT, Skip, need_program, run
 
 MIRROR = os.environ.get("HOLDFAST_DEBIAN_MIRROR", "http://deb.debian.org/debian")
 
-PG_ENTRYPOINT = """\
-#!/bin/sh
-# Makes a database cluster in $PGDATA on the first start, then runs PostgreSQL as its own user.
-set -e
-export PATH="/usr/lib/postgresql/15/bin:$PATH"
-mkdir -p "$PGDATA" /var/run/postgresql
-chown postgres:postgres "$(dirname "$PGDATA")" "$PGDATA" /var/run/postgresql
-chmod 700 "$PGDATA"
-if [ ! -s "$PGDATA/PG_VERSION" ]; then
-  setpriv --reuid=postgres --regid=postgres --clear-groups initdb -D "$PGDATA" -A trust -E UTF8 --no-locale --data-checksums
-fi
-exec setpriv --reuid=postgres --regid=postgres --clear-groups postgres -D "$PGDATA" "$@"
-"""
+POSTGRES_IMAGE = os.path.join(ROOT, "tools", "postgres-image.sh")
 
 
 class Recipe:
@@ -103,27 +90,23 @@ def debian_tar(path, packages, *, setup=(), customize=(), options=(), seconds=90
         raise Skip(f"mmdebstrap could not build an image with {', '.join(packages)} (Debian's archive away?): {said}")
 
 
-def _build_postgres(path):
-    entry = path + ".entrypoint"
-    with open(entry, "w", encoding="utf-8") as stream:
-        stream.write(PG_ENTRYPOINT)
-    os.chmod(entry, 0o755)
-    try:
-        debian_tar(path, ["postgresql-15"],
-                   setup=['mkdir -p "$1"/etc/postgresql-common; '
-                          'echo "create_main_cluster = false" > "$1"/etc/postgresql-common/createcluster.conf'],
-                   customize=[f'copy-in {entry} /usr/local/bin', f'mv "$1"/usr/local/bin/{os.path.basename(entry)} '
-                              '"$1"/usr/local/bin/pg-entrypoint', 'rm -rf "$1"/var/lib/apt/lists/* "$1"/var/cache/apt/*',
-                              # Just-in-time compilation is a third of the image, and no use to these tests.
-                              'rm -f "$1"/usr/lib/x86_64-linux-gnu/libLLVM*; '
-                              'echo "jit = off" >> "$1"/usr/share/postgresql/15/postgresql.conf.sample'])
-    finally:
-        os.unlink(entry)
+class PostgresRecipe:
+    """The image that users make where none can be pulled: by the same script, kept in the same place."""
+
+    name = "pg"
+
+    def tar(self):
+        done = run([POSTGRES_IMAGE, "--tar"], check=False, timeout=1500)
+        if done.returncode != 0:
+            raise Skip("; ".join(done.stderr.strip().splitlines()[-3:]))
+        return done.stdout.strip()
+
+    @property
+    def changes(self):
+        return run([POSTGRES_IMAGE, "--changes"]).stdout.splitlines()
 
 
 RECIPES = {
     "bb": Recipe("bb", ['CMD ["sh"]'], "busybox 1", _build_busybox),
-    "pg": Recipe("pg", ['ENTRYPOINT ["/usr/local/bin/pg-entrypoint"]', "ENV PGDATA=/var/lib/postgresql/data",
-                        "ENV PATH=/usr/lib/postgresql/15/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
-                 "postgresql-15 2" + PG_ENTRYPOINT, _build_postgres),
+    "pg": PostgresRecipe(),
 }
