@@ -131,6 +131,27 @@ class NewUser(Quickstart):
         self.quickstart("--stop")
         self.must_be_gone()
 
+    def test_stop_that_cannot_list_the_volumes_stops_nothing(self):
+        self.quickstart()
+        os.makedirs(self.path("mine"))
+        client = [need_binary("holdfast"), "volume"]
+        self.host.run([*client, "create", "mine", "--size", "100M"])
+        self.host.run([*client, "mount", "mine", self.path("mine")])
+        self.host.run([*client, "unmount", "demo"])
+        os.unlink(self.host.path("run", "holdfast", "api.sock"))
+        pid = self.pid()
+        refused = self.quickstart("--stop", check=False)
+        self.assertEqual(refused.returncode, 1)
+        self.assertIn("no daemon answers", refused.stdout)
+        self.assertIn(f"cannot be listed (above). Nothing was stopped; kill -9 {pid}", refused.stdout)
+        self.assertTrue(alive(pid))
+        os.kill(pid, signal.SIGKILL)  # as it says
+        wait_until("the daemon to be gone", lambda: not alive(pid))
+        self.assertIn(f"volume mine is in use at {self.path('mine')}", self.quickstart("--stop", check=False).stdout)
+        self.host.run([*client, "unmount", "mine"])
+        self.quickstart("--stop")
+        self.must_be_gone()
+
     def test_a_run_folder_of_its_own(self):
         self.environment["HOLDFAST_QUICKSTART_RUN"] = self.path("r")
         said = self.quickstart().stdout
@@ -176,6 +197,34 @@ class Lacking(Quickstart):
     def test_no_loop(self):
         need_device("/dev/fuse", "FUSE; modprobe fuse")
         self.refused("lacks  loop devices", before=self.without_device("loop-control"))
+
+    def test_no_right_to_mount(self):
+        self.refused("lacks  the right to mount (CAP_SYS_ADMIN)", before=["setpriv", "--bounding-set=-sys_admin"])
+
+    def test_too_little_space(self):
+        small = self.path("small")
+        os.mkdir(small)
+        self.host.run(["mount", "-t", "tmpfs", "-o", "size=64m", "none", small])
+        self.home = self.environment["HOLDFAST_QUICKSTART_DIR"] = os.path.join(small, "home")
+        self.refused("MiB free below " + small + ", 2048 are needed")
+
+    def test_a_folder_that_cannot_be_written(self):
+        frozen = self.path("frozen")
+        os.mkdir(frozen)
+        self.host.run(["mount", "--bind", frozen, frozen])
+        self.host.run(["mount", "-o", "remount,bind,ro", frozen])
+        self.home = self.environment["HOLDFAST_QUICKSTART_DIR"] = os.path.join(frozen, "home")
+        self.refused("lacks  the right to write to " + frozen)
+
+    def test_not_debian(self):
+        """Programs as they are, but for Debian's own."""
+        programs = self.path("bin")
+        os.mkdir(programs)
+        for folder in ("/bin", "/sbin", "/usr/bin", "/usr/sbin"):
+            for name in os.listdir(folder):
+                if not name.startswith(("dpkg", "apt")) and not os.path.lexists(os.path.join(programs, name)):
+                    os.symlink(os.path.join(folder, name), os.path.join(programs, name))
+        self.refused("this is not Debian (no dpkg-query)", before=["env", f"PATH={programs}"])
 
     def test_bad_arguments_and_places(self):
         done = self.quickstart("--sotp", check=False)

@@ -54,15 +54,17 @@ holder_pid() {
   done
 }
 
-# One line for each volume that is attached: its name, and who else than we has it mounted.
+# One line for each volume that is attached: its name, and who else than we has it mounted. Fails where that cannot be known.
 attached() {
-  hf volume list --json | /usr/bin/python3 -c '
+  local list
+  list=$(hf volume list --json) || return 1
+  /usr/bin/python3 -c '
 import json, sys
-for volume in json.load(sys.stdin).get("volumes", []):
-    at = volume.get("attachment") or {}
-    if volume.get("state") != "detached":
+for volume in json.load(sys.stdin)["volumes"]:
+    at = volume["attachment"] or {}
+    if volume["state"] != "detached":
         print(volume["name"], ",".join(m["path"] for m in at.get("mounts", []) if m["path"] != sys.argv[1]))
-' "$home/$volume"
+' "$home/$volume" <<<"$list"
 }
 
 stop_node() {
@@ -74,17 +76,19 @@ stop_node() {
     echo "holdfastd is not there, and its volumes are: it is started once more, to take them down."
     start_node
   fi
-  local name others
+  local name others list unknown="what is attached cannot be listed (above). Nothing was stopped; kill -9 $(cat "$pid_file") and --stop again"
+  list=$(attached) || fail "$unknown"
   while read -r name others; do
     [ -z "$others" ] || fail "volume $name is in use at $others: stop its container (docker ps), or unmount it. Nothing was stopped"
-  done < <(attached)
+  done <<<"$list"
   if mounted; then
     hf volume unmount "$volume" "$home/$volume" >/dev/null ||
       fail "volume $volume could not be unmounted: is somebody in $home/$volume? Nothing was stopped"
   fi
+  list=$(attached) || fail "$unknown"
   while read -r name others; do
-    hf volume detach "$name" >/dev/null || fail "volume $name could not be detached (above). Nothing was stopped"
-  done < <(attached)
+    [ -z "$name" ] || hf volume detach "$name" >/dev/null || fail "volume $name could not be detached (above). Nothing was stopped"
+  done <<<"$list"
   end_daemon
   clean_up
   echo "The node has ended; its data is kept in $home (rm -r $home to be rid of it)."
@@ -188,7 +192,8 @@ configure_and_build holdfastd holdfast holdfast-holder holdfast-pool
 hf_program=$(program holdfast)
 step "start"
 start_node
-if [ "$(hf pool list --json | /usr/bin/python3 -c 'import json, sys; print(len(json.load(sys.stdin).get("pools", [])))')" = 0 ]; then
+pools=$(hf pool list --json) || fail "the node's pools cannot be listed (above)"
+if ! grep -q '"id"' <<<"$pools"; then
   step "a pool of $pool_size in $home/pool"
   hf pool add "$home/pool" --size "$pool_size" || fail "the pool could not be made (above)"
 fi
