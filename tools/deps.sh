@@ -34,12 +34,7 @@ build      libspdlog-dev            log
 build      libfmt-dev               text formatting
 build      prometheus-cpp-dev       metrics
 build      libisal-dev              CRC32C
-build      libxxhash-dev            hashes
-build      libssl-dev               TLS and encryption
-build      libfuse3-dev             FUSE export
-build      libmount-dev             mounting
-build      libblkid-dev             finds out what lies on a device
-build      libsystemd-dev           readiness and file descriptors kept over restarts
+build      libsystemd-dev           readiness
 build      libgtest-dev             unit tests (built with the product: one CMake tree)
 build      libgmock-dev             unit tests
 build      librapidcheck-dev        property tests
@@ -47,7 +42,6 @@ build      libbenchmark-dev         micro-benchmarks
 run        e2fsprogs                mkfs and fsck of ext4 volumes
 run        xfsprogs                 mkfs of pools and of xfs volumes
 run        btrfs-progs              mkfs of btrfs volumes
-run        fuse3                    FUSE export
 run        util-linux               losetup, mount, nsenter
 run        kmod                     loads the kernel's block export modules
 test       libnbd-bin               nbdinfo, nbdcopy: a foreign NBD client for our server
@@ -56,6 +50,8 @@ test       nbdkit                   a foreign NBD server for our client
 test       qemu-utils               qemu-img: one more foreign NBD client
 test       fio                      load with verification
 test       curl                     HTTP checks
+test       fish                     its completion of our command line
+test       zsh                      its completion of our command line
 system     docker.io                a real Docker engine, started by the tests in folders of their own
 system     runc                     containers
 system     busybox-static           smallest container image

@@ -44,8 +44,10 @@ Error Client::to_error(const grpc::Status& status, const grpc::ClientContext& co
     case grpc::StatusCode::UNAVAILABLE:
       return why_unreachable();
     case grpc::StatusCode::DEADLINE_EXCEEDED:
-      return make_error(ErrorCode::kTimeout, "no answer after {} s; the operation may go on: look with "
-                        "\"holdfast volume inspect\"", kCallTimeout.count());
+      return make_error(ErrorCode::kTimeout,
+                        "no answer after {} s; the operation may go on: look with "
+                        "\"holdfast volume inspect\"",
+                        kCallTimeout.count());
     case grpc::StatusCode::UNIMPLEMENTED:
       return make_error(ErrorCode::kNotSupported,
                         "this daemon does not know that call; it may be older than this command");
@@ -58,7 +60,8 @@ Error Client::to_error(const grpc::Status& status, const grpc::ClientContext& co
 Status Client::check_socket_path(const std::string& path) {
   if (path.empty() || path.size() > kMaxSocketPath) {
     return make_error(ErrorCode::kInvalidArgument,
-                      "the socket path \"{}\" has {} bytes; a Unix socket's path has 1 to {}: give another --socket",
+                      "the socket path \"{}\" has {} bytes; a Unix socket's path has 1 to {}: give "
+                      "another --socket",
                       path.substr(0, 64), path.size(), kMaxSocketPath);
   }
   return {};
@@ -68,7 +71,8 @@ Error Client::why_unreachable() const {
   const int err = ::access(socket_path_.c_str(), W_OK) == 0 ? 0 : errno;
   if (err == EACCES || err == EPERM) {
     return make_error(ErrorCode::kPermissionDenied,
-                      "{} may be opened by root only; run the command as root (sudo holdfast …)", socket_path_);
+                      "{} may be opened by root only; run the command as root (sudo holdfast …)",
+                      socket_path_);
   }
   return make_error(ErrorCode::kUnavailable,
                     "no daemon answers at {}{}; is holdfastd running (systemctl status holdfastd)? "

@@ -16,7 +16,8 @@ std::string describe(const v1::ClusterStatus& status) {
   fields.add("state store", status.state_store());
   fields.add("version", status.version());
   fields.add("nodes", fmt::format("{} of {} online", status.nodes_online(), status.nodes()));
-  fields.add("volumes", fmt::format("{}, {} attached", status.volumes(), status.volumes_attached()));
+  fields.add("volumes",
+             fmt::format("{}, {} attached", status.volumes(), status.volumes_attached()));
   fields.add("capacity", fmt::format("{} used of {}", format_size(status.used_bytes()),
                                      format_size(status.total_bytes())));
   std::string text = fields.text();
@@ -34,6 +35,10 @@ std::string join(const google::protobuf::RepeatedPtrField<std::string>& items) {
 
 void add_cluster_commands(CLI::App& app, Context& context) {
   CLI::App* status = app.add_subcommand("status", "Say in words how the cluster is");
+  status->footer(
+      "\"healthy\", or a line with \"!\" for each thing that needs somebody, with what to do. Exit "
+      "0 in both cases; with\n"
+      "--json programs read \"healthy\" and \"problems\".\n\nExamples:\n  holdfast status --json");
   status->callback([&context] {
     context.action = [&context](Client& client) {
       Stub stub(client.channel());
@@ -46,6 +51,9 @@ void add_cluster_commands(CLI::App& app, Context& context) {
   CLI::App* node = app.add_subcommand("node", "Look at the cluster's nodes");
   CLI::App* list = node->add_subcommand("list", "List nodes");
   list->alias("ls");
+  list->footer(
+      "EXPORTS are the ways in which the node can make a volume a device, the best one "
+      "first.\n\nExamples:\n  holdfast node list");
   list->callback([&context] {
     context.action = [&context](Client& client) {
       Stub stub(client.channel());

@@ -1,7 +1,9 @@
-// holdfast completion bash|zsh|fish: small scripts that ask "holdfast completion words" what may stand next. That reads the words of
-// the line from standard input, one a line, the last being the one to complete, and prints what fits: "VALUE<TAB>TEXT" lines, and
-// ":files" where a path may stand. It knows the commands from the parser's own tree and the names from the daemon, so that
-// neither can go stale; where no daemon answers within a second there are no names.
+// holdfast completion bash|zsh|fish: small scripts that ask "holdfast completion words" what may
+// stand next. That reads the words of the line from standard input, one a line, the last being the
+// one to complete, and prints what fits: "VALUE<TAB>TEXT" lines, and
+// ":files" where a path may stand. It knows the commands from the parser's own tree and the names
+// from the daemon, so that neither can go stale; where no daemon answers within a second there are
+// no names.
 #include <algorithm>
 #include <iostream>
 #include <iterator>
@@ -28,16 +30,19 @@ using Candidates = std::vector<Candidate>;
 // Where in the line the word stands: behind which command, option or arguments.
 struct Place {
   const CLI::App* command = nullptr;
-  std::vector<std::string> arguments;      // of the command, so far
-  const CLI::Option* value_of = nullptr;   // the word is this option's value
+  std::vector<std::string> arguments;     // of the command, so far
+  const CLI::Option* value_of = nullptr;  // the word is this option's value
 };
 
-bool takes_value(const CLI::Option& option) { return option.get_type_size_max() > 0; }
+bool takes_value(const CLI::Option& option) {
+  return option.get_type_size_max() > 0;
+}
 
 // The option of that name, of the command or of what it stands in.
 const CLI::Option* find_option(const CLI::App* command, const std::string& name) {
   for (; command != nullptr; command = command->get_parent()) {
-    if (const CLI::Option* option = command->get_option_no_throw(name); option != nullptr) return option;
+    if (const CLI::Option* option = command->get_option_no_throw(name); option != nullptr)
+      return option;
   }
   return nullptr;
 }
@@ -71,7 +76,8 @@ Place find_place(const CLI::App& app, const std::vector<std::string>& words) {
 }
 
 template <typename Response, typename Stub, typename Request>
-Response ask(Stub& stub, grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*),
+Response ask(Stub& stub,
+             grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*),
              const Request& request) {
   grpc::ClientContext context;
   context.set_deadline(std::chrono::system_clock::now() + kPatience);
@@ -83,7 +89,8 @@ Response ask(Stub& stub, grpc::Status (Stub::*method)(grpc::ClientContext*, cons
 Candidates volume_names(Client& client) {
   v1::Volumes::Stub stub(client.channel());
   Candidates out;
-  const auto all = ask<v1::ListVolumesResponse>(stub, &v1::Volumes::Stub::List, v1::ListVolumesRequest());
+  const auto all =
+      ask<v1::ListVolumesResponse>(stub, &v1::Volumes::Stub::List, v1::ListVolumesRequest());
   for (const v1::Volume& volume : all.volumes()) out.push_back({volume.name(), volume.state()});
   return out;
 }
@@ -150,6 +157,7 @@ Candidates value_candidates(const Place& place, Client& client, bool* files) {
   if (name == "fs") return words_of({"ext4", "xfs", "btrfs", "none"});
   if (name == "repl") return words_of({"1", "2", "3"});
   if (name == "io-class") return words_of({"low", "medium", "high"});
+  if (name == "export") return words_of({"ublk", "nbd", "fuse", "nbd-server"});
   if (name == "opt") return spec_keys();
   if (name == "snapshot") return snapshot_names(client, first);
   if (name == "socket") *files = true;
@@ -164,7 +172,8 @@ Candidates argument_candidates(const Place& place, Client& client, bool* files) 
   if (place.arguments.size() >= positionals.size()) return {};
   const std::string name = positionals[place.arguments.size()]->get_name(true);
   const std::string first = place.arguments.empty() ? std::string() : place.arguments[0];
-  const bool offline = place.command->get_name() == "verify" || place.command->get_name() == "export";
+  const bool offline =
+      place.command->get_name() == "verify" || place.command->get_name() == "export";
   if ((name == "volume" && !offline) || name == "parent") return volume_names(client);
   if (name == "snapshot") return snapshot_names(client, first);
   if (name == "pool") return pool_names(client);
@@ -200,7 +209,8 @@ int print_candidates(const CLI::App& app, Client& client, const Output& output) 
   } else if (word.starts_with('-')) {
     candidates = option_names(place.command);
   } else if (place.arguments.empty()) {
-    for (const CLI::App* child : place.command->get_subcommands([](const CLI::App*) { return true; })) {
+    for (const CLI::App* child :
+         place.command->get_subcommands([](const CLI::App*) { return true; })) {
       candidates.push_back({child->get_name(), child->get_description()});
     }
   }
@@ -219,7 +229,8 @@ int print_candidates(const CLI::App& app, Client& client, const Output& output) 
   return 0;
 }
 
-// Readline cuts words at "=" and ":" too, which stand in our names: they are put together again from the line itself.
+// Readline cuts words at "=" and ":" too, which stand in our names: they are put together again
+// from the line itself.
 constexpr char kBash[] = R"bash(# bash completion of holdfast; made by: holdfast completion bash
 _holdfast() {
   local rest=$COMP_LINE words=() i word blank cut value text files=
@@ -295,7 +306,8 @@ void add_completion_command(CLI::App& app, Context& context) {
   auto shell = std::make_shared<std::string>();
   CLI::App* completion = app.add_subcommand("completion", "Print shell completion");
   completion
-      ->add_option("shell", *shell, "bash, zsh or fish; words is what these ask, with the line on standard input")
+      ->add_option("shell", *shell,
+                   "bash, zsh or fish; words is what these ask, with the line on standard input")
       ->required()
       ->check(CLI::IsMember({"bash", "zsh", "fish", "words"}));
   completion->footer("Example:\n  source <(holdfast completion bash)");

@@ -18,15 +18,24 @@ using nlohmann::json;
 
 json scalar(const Message& m, const Reflection& r, const FieldDescriptor* f) {
   switch (f->cpp_type()) {
-    case FieldDescriptor::CPPTYPE_INT32: return r.GetInt32(m, f);
-    case FieldDescriptor::CPPTYPE_INT64: return r.GetInt64(m, f);
-    case FieldDescriptor::CPPTYPE_UINT32: return r.GetUInt32(m, f);
-    case FieldDescriptor::CPPTYPE_UINT64: return r.GetUInt64(m, f);
-    case FieldDescriptor::CPPTYPE_DOUBLE: return r.GetDouble(m, f);
-    case FieldDescriptor::CPPTYPE_FLOAT: return r.GetFloat(m, f);
-    case FieldDescriptor::CPPTYPE_BOOL: return r.GetBool(m, f);
-    case FieldDescriptor::CPPTYPE_ENUM: return r.GetEnum(m, f)->name();
-    case FieldDescriptor::CPPTYPE_STRING: return r.GetString(m, f);
+    case FieldDescriptor::CPPTYPE_INT32:
+      return r.GetInt32(m, f);
+    case FieldDescriptor::CPPTYPE_INT64:
+      return r.GetInt64(m, f);
+    case FieldDescriptor::CPPTYPE_UINT32:
+      return r.GetUInt32(m, f);
+    case FieldDescriptor::CPPTYPE_UINT64:
+      return r.GetUInt64(m, f);
+    case FieldDescriptor::CPPTYPE_DOUBLE:
+      return r.GetDouble(m, f);
+    case FieldDescriptor::CPPTYPE_FLOAT:
+      return r.GetFloat(m, f);
+    case FieldDescriptor::CPPTYPE_BOOL:
+      return r.GetBool(m, f);
+    case FieldDescriptor::CPPTYPE_ENUM:
+      return r.GetEnum(m, f)->name();
+    case FieldDescriptor::CPPTYPE_STRING:
+      return r.GetString(m, f);
     case FieldDescriptor::CPPTYPE_MESSAGE:
       return r.HasField(m, f) ? to_json(r.GetMessage(m, f)) : json(nullptr);
   }
@@ -54,7 +63,9 @@ json repeated(const Message& m, const Reflection& r, const FieldDescriptor* f) {
   return out;
 }
 
-std::string cell_text(const std::string& cell) { return cell.empty() ? "-" : cell; }
+std::string cell_text(const std::string& cell) {
+  return cell.empty() ? "-" : cell;
+}
 
 }  // namespace
 
@@ -77,7 +88,8 @@ json to_json(const Message& message) {
 std::string Table::text() const {
   std::vector<size_t> widths(rows_[0].size(), 0);
   for (const auto& row : rows_) {
-    for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], cell_text(row[i]).size());
+    for (size_t i = 0; i < row.size(); ++i)
+      widths[i] = std::max(widths[i], cell_text(row[i]).size());
   }
   std::string out;
   for (const auto& row : rows_) {
@@ -121,7 +133,8 @@ int Output::fail(const Error& error) const {
                                   {{"code", fmt::format("HF{}", static_cast<int>(info.code))},
                                    {"name", std::string(info.name)},
                                    {"message", error.message()}}}};
-    std::fprintf(stderr, "%s\n", body.dump(2, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
+    std::fprintf(stderr, "%s\n",
+                 body.dump(2, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
   } else {
     std::fprintf(stderr, "holdfast: %s\n", error.to_string().c_str());
   }

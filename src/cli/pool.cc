@@ -54,11 +54,13 @@ void add_add(CLI::App& parent, Context& context) {
   auto args = std::make_shared<Args>();
   CLI::App* app = parent.add_subcommand("add", "Make a pool of a directory or a block device");
   app->add_option("path", args->path, "an existing directory, or a block device")->required();
-  app->add_option("-s,--size", args->size, "size of a directory's pool (default: 90 % of what is free)");
+  app->add_option("-s,--size", args->size,
+                  "size of a directory's pool (default: 90 % of what is free)");
   app->add_option("--io-class", args->io_class, "low, medium or high: matched by io_priority");
   app->add_flag("--force", args->force, "take a device that carries data; the data is lost");
-  app->footer("Examples:\n  holdfast pool add /var/lib/holdfast/pool --size 50G\n"
-              "  holdfast pool add /dev/nvme1n1 --io-class high");
+  app->footer(
+      "Examples:\n  holdfast pool add /var/lib/holdfast/pool --size 50G\n"
+      "  holdfast pool add /dev/nvme1n1 --io-class high");
   app->callback([&context, args] {
     context.action = [&context, args](Client& client) {
       Result<uint64_t> size = optional_size(args->size);
@@ -73,7 +75,8 @@ void add_add(CLI::App& parent, Context& context) {
   });
 }
 
-// The offline tools live in a program of their own, beside this one: they need the store, not a daemon.
+// The offline tools live in a program of their own, beside this one: they need the store, not a
+// daemon.
 int run_offline(const Output& output, std::vector<std::string> words) {
   char self[PATH_MAX];
   const ssize_t n = ::readlink("/proc/self/exe", self, sizeof self - 1);
@@ -90,6 +93,10 @@ int run_offline(const Output& output, std::vector<std::string> words) {
 void add_list_and_inspect(CLI::App& parent, Context& context) {
   CLI::App* list = parent.add_subcommand("list", "List pools");
   list->alias("ls");
+  list->footer(
+      "PROVISIONED is the sum of the sizes of the volumes in the pool: space is given when it is "
+      "written, so that may\n"
+      "be more than TOTAL.\n\nExamples:\n  holdfast pool list --json");
   list->callback([&context] {
     context.action = [&context](Client& client) {
       Stub stub(client.channel());
@@ -101,14 +108,17 @@ void add_list_and_inspect(CLI::App& parent, Context& context) {
                    format_size(pool.used_bytes()), format_size(pool.provisioned_bytes()),
                    pool.io_class(), std::to_string(pool.replica_count())});
       }
-      context.output.print(*all, table.empty() ? "no pools; make one with: holdfast pool add DIRECTORY\n"
-                                               : table.text());
+      context.output.print(*all, table.empty()
+                                     ? "no pools; make one with: holdfast pool add DIRECTORY\n"
+                                     : table.text());
       return 0;
     };
   });
   auto pool = std::make_shared<std::string>();
-  CLI::App* inspect = parent.add_subcommand("inspect", "Show a pool; without a daemon, the one at that path");
+  CLI::App* inspect =
+      parent.add_subcommand("inspect", "Show a pool; without a daemon, the one at that path");
   inspect->add_option("pool", *pool, "id or path")->required();
+  inspect->footer("Examples:\n  holdfast pool inspect /var/lib/holdfast/pool");
   inspect->callback([&context, pool] {
     context.action = [&context, pool](Client& client) {
       v1::InspectPoolRequest request;
@@ -133,7 +143,9 @@ void add_expand(CLI::App& parent, Context& context) {
   auto args = std::make_shared<Args>();
   CLI::App* app = parent.add_subcommand("expand", "Grow a pool, online");
   app->add_option("pool", args->pool, "id or path")->required();
-  app->add_option("-s,--size", args->size, "new size (default: all that the directory or device has)");
+  app->add_option("-s,--size", args->size,
+                  "new size (default: all that the directory or device has)");
+  app->footer("Examples:\n  holdfast pool expand /var/lib/holdfast/pool --size 100G");
   app->callback([&context, args] {
     context.action = [&context, args](Client& client) {
       Result<uint64_t> size = optional_size(args->size);
@@ -154,16 +166,27 @@ void add_offline(CLI::App& parent, Context& context) {
   CLI::App* verify = parent.add_subcommand(
       "verify", "Check every checksum of a pool that no daemon serves (read-only)");
   verify->add_option("path", args->path, "the pool's directory or device")->required();
+  verify->footer(
+      "Changes nothing. Exit 0 and \"0 findings\", or exit 21 and one line for each block that is "
+      "damaged.\n\n"
+      "Examples:\n  systemctl stop holdfastd && holdfast pool verify /var/lib/holdfast/pool");
   verify->callback([&context, args] {
     context.action = [&context, args](Client&) {
       return run_offline(context.output, {"verify", args->path});
     };
   });
   CLI::App* exports = parent.add_subcommand(
-      "export", "Write a replica's image to a raw file, from a pool that no daemon serves");
+      "export", "Write a volume to a raw file, from a pool that no daemon serves");
   exports->add_option("path", args->path, "the pool's directory or device")->required();
-  exports->add_option("volume", args->volume, "volume or replica id, or id@snapshot-id")->required();
+  exports->add_option("volume", args->volume, "volume or replica id, or id@snapshot-id")
+      ->required();
   exports->add_option("to", args->to, "a file to make, or - for standard output")->required();
+  exports->footer(
+      "Needs neither a daemon nor the state store: the way to save data from a dead machine's "
+      "disk. The ids are\n"
+      "those that \"holdfast pool inspect PATH\" shows while no daemon runs.\n\n"
+      "Examples:\n  holdfast pool export /var/lib/holdfast/pool VOLUME-ID /mnt/backup/pg.img\n"
+      "  holdfast pool export /var/lib/holdfast/pool VOLUME-ID@SNAPSHOT-ID - | zstd >pg.zst");
   exports->callback([&context, args] {
     context.action = [&context, args](Client&) {
       return run_offline(context.output, {"export", args->path, args->volume, args->to});

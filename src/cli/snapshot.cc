@@ -25,6 +25,12 @@ void add_create(CLI::App& parent, Context& context) {
   app->add_option("volume", args->volume, "name or id")->required();
   app->add_option("name", args->snapshot, "the snapshot's name (default: the time)");
   app->add_option("-l,--label", args->labels, "key=value; may be repeated");
+  app->footer(
+      "It takes a moment, and no space until blocks change. What it holds of a volume in use is "
+      "what a crash at\n"
+      "this moment would have left: databases and file systems recover from that.\n\n"
+      "Examples:\n  holdfast snapshot create pg\n  holdfast snapshot create pg before-migration -l "
+      "why=upgrade");
   app->callback([&context, args] {
     context.action = [&context, args](Client& client) {
       Result<std::map<std::string, std::string>> labels = parse_pairs(args->labels);
@@ -36,7 +42,8 @@ void add_create(CLI::App& parent, Context& context) {
       Stub stub(client.channel());
       auto made = client.call<v1::Snapshot>(stub, &Stub::Create, request);
       if (!made.ok()) return context.output.fail(made.error());
-      context.output.print(*made, fmt::format("snapshot {} of {}\n", made->name(), made->volume_name()));
+      context.output.print(*made,
+                           fmt::format("snapshot {} of {}\n", made->name(), made->volume_name()));
       return 0;
     };
   });
@@ -47,6 +54,7 @@ void add_list(CLI::App& parent, Context& context) {
   CLI::App* app = parent.add_subcommand("list", "List snapshots, oldest first");
   app->alias("ls");
   app->add_option("volume", args->volume, "only of this volume");
+  app->footer("Examples:\n  holdfast snapshot list\n  holdfast snapshot list pg --json");
   app->callback([&context, args] {
     context.action = [&context, args](Client& client) {
       v1::ListSnapshotsRequest request;
@@ -72,10 +80,11 @@ void add_delete(CLI::App& parent, Context& context) {
   app->add_option("volume", args->volume, "name or id")->required();
   app->add_option("snapshot", args->snapshot, "name or id")->required();
   app->add_flag("-y,--yes", args->yes, "do not ask");
+  app->footer("Examples:\n  holdfast snapshot delete pg before-migration");
   app->callback([&context, args] {
     context.action = [&context, args](Client& client) {
-      Status sure = confirm(args->yes, fmt::format("Delete snapshot {} of {}?", args->snapshot,
-                                                   args->volume));
+      Status sure = confirm(args->yes,
+                            fmt::format("Delete snapshot {} of {}?", args->snapshot, args->volume));
       if (!sure.ok()) return context.output.fail(sure.error());
       v1::DeleteSnapshotRequest request;
       request.set_volume(args->volume);
@@ -91,11 +100,16 @@ void add_delete(CLI::App& parent, Context& context) {
 
 void add_restore(CLI::App& parent, Context& context) {
   auto args = std::make_shared<Args>();
-  CLI::App* app = parent.add_subcommand(
-      "restore", "Make a detached volume what it was at a snapshot; what was written since is lost");
+  CLI::App* app =
+      parent.add_subcommand("restore", "Make a volume again what it was; later writes are lost");
   app->add_option("volume", args->volume, "name or id")->required();
   app->add_option("snapshot", args->snapshot, "name or id")->required();
   app->add_flag("-y,--yes", args->yes, "do not ask");
+  app->footer(
+      "The volume must not be mounted or attached: stop its container first. To keep what it holds "
+      "now, cut a\n"
+      "snapshot before; to only look at the old state, clone the snapshot instead.\n\n"
+      "Examples:\n  holdfast snapshot restore pg before-migration");
   app->callback([&context, args] {
     context.action = [&context, args](Client& client) {
       Status sure = confirm(
@@ -108,8 +122,8 @@ void add_restore(CLI::App& parent, Context& context) {
       Stub stub(client.channel());
       auto volume = client.call<v1::Volume>(stub, &Stub::Restore, request);
       if (!volume.ok()) return context.output.fail(volume.error());
-      context.output.print(*volume, fmt::format("{} is what it was at {}\n", volume->name(),
-                                                args->snapshot));
+      context.output.print(
+          *volume, fmt::format("{} is what it was at {}\n", volume->name(), args->snapshot));
       return 0;
     };
   });

@@ -28,6 +28,8 @@ std::string describe(const v1::Volume& volume) {
   fields.add("message", volume.message());
   fields.add("size", format_size(volume.size_bytes()));
   fields.add("used", format_size(volume.used_bytes()));
+  const auto fs = volume.spec().find("fs");
+  fields.add("file system", fs == volume.spec().end() ? std::string() : fs->second);
   fields.add("spec", volume.inline_spec());
   fields.add("parent", volume.parent());
   fields.add("snapshots", std::to_string(volume.snapshot_count()));
@@ -42,7 +44,10 @@ std::string describe(const v1::Volume& volume) {
     fields.add("device", fmt::format("{} (by {})", at.device(), at.export_()));
     fields.add("mounted at", at.mount_path());
     for (const v1::MountPoint& mount : at.mounts()) {
-      fields.add("mount", fmt::format("{} held by {}", mount.path(), mount.holder()));
+      // Who mounts by hand has no name but the path.
+      fields.add("mount", mount.holder().starts_with("path:")
+                              ? mount.path()
+                              : fmt::format("{} held by {}", mount.path(), mount.holder()));
     }
   }
   return fields.text();
@@ -61,15 +66,29 @@ std::string list_text(const v1::ListVolumesResponse& all) {
                        : table.text();
 }
 
-// Runs one call that answers a Volume and prints it.
+// Runs one call that answers a Volume and prints it, in the words of `tell`.
 template <typename Request>
 int show(Client& client, const Output& output, const Request& request,
-         grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, v1::Volume*)) {
+         grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, v1::Volume*),
+         std::string (*tell)(const v1::Volume&) = describe) {
   Stub stub(client.channel());
   Result<v1::Volume> volume = client.call<v1::Volume>(stub, method, request);
   if (!volume.ok()) return output.fail(volume.error());
-  output.print(*volume, describe(*volume));
+  output.print(*volume, tell(*volume));
   return 0;
+}
+
+// "pg is attached as /dev/loop3 (by fuse), mounted at 2 places".
+std::string where_it_is(const v1::Volume& volume) {
+  if (!volume.has_attachment()) return fmt::format("{} is {}\n", volume.name(), volume.state());
+  const v1::Attachment& at = volume.attachment();
+  const std::string device = at.device().empty()
+                                 ? "for " + at.export_()
+                                 : fmt::format("as {} (by {})", at.device(), at.export_());
+  std::string text = fmt::format("{} is attached {}\n", volume.name(), device);
+  for (const v1::MountPoint& mount : at.mounts())
+    text += fmt::format("and mounted at {}\n", mount.path());
+  return text;
 }
 
 void add_create(CLI::App& volume, Context& context) {
@@ -79,7 +98,8 @@ void add_create(CLI::App& volume, Context& context) {
   };
   auto args = std::make_shared<Args>();
   CLI::App* app = volume.add_subcommand("create", "Create a volume");
-  app->add_option("name", args->name, "a name, or an inline spec: size=20G,fs=xfs,name=db")->required();
+  app->add_option("name", args->name, "a name, or an inline spec: size=20G,fs=xfs,name=db")
+      ->required();
   app->add_option("-s,--size", args->size, "size, such as 20G (a bare number is GiB)");
   app->add_option("--fs", args->fs, "ext4, xfs, btrfs or none");
   app->add_option("--repl", args->repl, "replicas, 1 to 3");
@@ -108,6 +128,10 @@ void add_create(CLI::App& volume, Context& context) {
 void add_list_and_inspect(CLI::App& volume, Context& context) {
   CLI::App* list = volume.add_subcommand("list", "List volumes");
   list->alias("ls");
+  list->footer(
+      "SIZE is what the volume may hold, USED what it takes of its pools, REPLICAS how many of its "
+      "replicas are\n"
+      "online, MOUNTS how many have it mounted.\n\nExamples:\n  holdfast volume list --json");
   list->callback([&context] {
     context.action = [&context](Client& client) {
       Stub stub(client.channel());
@@ -120,6 +144,7 @@ void add_list_and_inspect(CLI::App& volume, Context& context) {
   auto name = std::make_shared<std::string>();
   CLI::App* inspect = volume.add_subcommand("inspect", "Show a volume: spec, replicas, attachment");
   inspect->add_option("volume", *name, "name or id")->required();
+  inspect->footer("Examples:\n  holdfast volume inspect pg\n  holdfast volume inspect pg --json");
   inspect->callback([&context, name] {
     context.action = [&context, name](Client& client) {
       v1::InspectVolumeRequest request;
@@ -141,10 +166,16 @@ void add_delete(CLI::App& volume, Context& context) {
   app->add_flag("--with-snapshots", args->snapshots, "delete its snapshots too");
   app->add_flag("--missing-ok", args->missing_ok, "succeed if there is no such volume");
   app->add_flag("-y,--yes", args->yes, "do not ask");
+  app->footer(
+      "A volume that is mounted or attached, that is sticky, or that has snapshots is refused. "
+      "Clones of it\n"
+      "stay what they are.\n\nExamples:\n  holdfast volume delete pg\n"
+      "  holdfast volume delete pg --with-snapshots --yes");
   app->callback([&context, args] {
     context.action = [&context, args](Client& client) {
-      Status sure = confirm(args->yes, fmt::format("Delete volume {} and all its data{}?", args->name,
-                                                   args->snapshots ? " and snapshots" : ""));
+      Status sure =
+          confirm(args->yes, fmt::format("Delete volume {} and all its data{}?", args->name,
+                                         args->snapshots ? " and snapshots" : ""));
       if (!sure.ok()) return context.output.fail(sure.error());
       v1::DeleteVolumeRequest request;
       request.set_volume(args->name);
@@ -167,7 +198,13 @@ void add_resize_and_update(CLI::App& volume, Context& context) {
   auto args = std::make_shared<Args>();
   CLI::App* resize = volume.add_subcommand("resize", "Grow a volume and its file system, online");
   resize->add_option("volume", args->name, "name or id")->required();
-  resize->add_option("size", args->size, "new size, such as 40G (a bare number is GiB)")->required();
+  resize->add_option("size", args->size, "new size, such as 40G (a bare number is GiB)")
+      ->required();
+  resize->footer(
+      "A volume never shrinks. Its file system grows with it, while it is in use too; where that "
+      "cannot\n"
+      "be now, the answer says so and the next mount does it.\n\n"
+      "Examples:\n  holdfast volume resize pg 40G");
   resize->callback([&context, args] {
     context.action = [&context, args](Client& client) {
       Result<uint64_t> size = parse_size(args->size, kGiB);
@@ -181,7 +218,10 @@ void add_resize_and_update(CLI::App& volume, Context& context) {
   CLI::App* update = volume.add_subcommand("update", "Change keys of a volume's spec");
   update->add_option("volume", args->name, "name or id")->required();
   update->add_option("-o,--opt", args->options, "key=value; may be repeated")->required();
-  update->footer("Example:\n  holdfast volume update db -o sticky=true -o labels=team=core");
+  update->footer(
+      "Keys that decide what is on the disk already (fs, block_size) are refused; a new size is "
+      "for resize.\n\n"
+      "Examples:\n  holdfast volume update db -o sticky=true -o labels=team=core");
   update->callback([&context, args] {
     context.action = [&context, args](Client& client) {
       Result<std::map<std::string, std::string>> options = parse_pairs(args->options);
@@ -201,22 +241,30 @@ void add_attach_and_detach(CLI::App& volume, Context& context) {
   auto args = std::make_shared<Args>();
   CLI::App* attach = volume.add_subcommand("attach", "Make the volume a block device on this node");
   attach->add_option("volume", args->name, "name or id")->required();
-  attach->add_option("--export", args->kind, "ublk, nbd, fuse, or nbd-server: for NBD clients only (default: the best kernel device)");
+  attach->add_option(
+      "--export", args->kind,
+      "ublk, nbd, fuse, or nbd-server: for NBD clients only (default: the best kernel device)");
+  attach->footer(
+      "Nothing is formatted or mounted: for databases on raw devices, and to look at a volume "
+      "whose file\n"
+      "system does not mount. It stays attached until \"volume detach\".\n\n"
+      "Examples:\n  holdfast volume attach raw\n  holdfast volume attach raw --export nbd-server");
   attach->callback([&context, args] {
     context.action = [&context, args](Client& client) {
       v1::AttachVolumeRequest request;
       request.set_volume(args->name);
       request.set_export_(args->kind);
-      return show(client, context.output, request, &Stub::Attach);
+      return show(client, context.output, request, &Stub::Attach, where_it_is);
     };
   });
   CLI::App* detach = volume.add_subcommand("detach", "Take the block device away again");
   detach->add_option("volume", args->name, "name or id")->required();
+  detach->footer("Refused while it is mounted.\n\nExamples:\n  holdfast volume detach raw");
   detach->callback([&context, args] {
     context.action = [&context, args](Client& client) {
       v1::DetachVolumeRequest request;
       request.set_volume(args->name);
-      return show(client, context.output, request, &Stub::Detach);
+      return show(client, context.output, request, &Stub::Detach, where_it_is);
     };
   });
 }
@@ -227,10 +275,17 @@ void add_mount_and_unmount(CLI::App& volume, Context& context) {
     bool read_only = false, keep = false;
   };
   auto args = std::make_shared<Args>();
-  CLI::App* mount = volume.add_subcommand("mount", "Attach, make or check the file system, and mount");
+  CLI::App* mount =
+      volume.add_subcommand("mount", "Attach, make or check the file system, and mount");
   mount->add_option("volume", args->name, "name or id")->required();
   mount->add_option("path", args->path, "an existing directory, absolute")->required();
   mount->add_flag("-r,--read-only", args->read_only, "mount read-only");
+  mount->footer(
+      "The first mount makes the file system. A volume may be mounted at several places of its "
+      "node. Containers\n"
+      "need none of this: docker run -v size=20G,name=pg:/data --volume-driver holdfast does it "
+      "all.\n\n"
+      "Examples:\n  mkdir /mnt/pg && holdfast volume mount pg /mnt/pg");
   mount->callback([&context, args] {
     context.action = [&context, args](Client& client) {
       v1::MountVolumeRequest request;
@@ -240,22 +295,27 @@ void add_mount_and_unmount(CLI::App& volume, Context& context) {
       Stub stub(client.channel());
       auto mounted = client.call<v1::MountPoint>(stub, &Stub::Mount, request);
       if (!mounted.ok()) return context.output.fail(mounted.error());
-      context.output.print(*mounted, fmt::format("{} is mounted at {}\n", args->name, mounted->path()));
+      context.output.print(*mounted,
+                           fmt::format("{} is mounted at {}\n", args->name, mounted->path()));
       return 0;
     };
   });
   CLI::App* unmount = volume.add_subcommand("unmount", "Unmount; the last one detaches the volume");
   unmount->alias("umount");
   unmount->add_option("volume", args->name, "name or id")->required();
-  unmount->add_option("path", args->path, "where it is mounted (may be left out if that is one place only)");
+  unmount->add_option("path", args->path,
+                      "where it is mounted (may be left out if that is one place only)");
   unmount->add_flag("--keep-attached", args->keep, "leave the block device");
+  unmount->footer(
+      "Examples:\n  holdfast volume unmount pg\n  holdfast volume unmount pg /mnt/pg "
+      "--keep-attached");
   unmount->callback([&context, args] {
     context.action = [&context, args](Client& client) {
       v1::UnmountVolumeRequest request;
       request.set_volume(args->name);
       request.set_target_path(args->path);
       request.set_keep_attached(args->keep);
-      return show(client, context.output, request, &Stub::Unmount);
+      return show(client, context.output, request, &Stub::Unmount, where_it_is);
     };
   });
 }
@@ -271,6 +331,12 @@ void add_clone(CLI::App& volume, Context& context) {
   app->add_option("name", args->name, "the new volume's name")->required();
   app->add_option("--snapshot", args->snapshot, "clone this snapshot (default: the state now)");
   app->add_option("-l,--label", args->labels, "key=value; may be repeated");
+  app->footer(
+      "The clone is a volume of its own, at once, and shares unchanged blocks with its parent. "
+      "That may be in use: the\n"
+      "clone then is what a crash at this moment would have left.\n\n"
+      "Examples:\n  holdfast volume clone pg pg-test\n  holdfast volume clone pg pg-old --snapshot "
+      "before-migration");
   app->callback([&context, args] {
     context.action = [&context, args](Client& client) {
       Result<std::map<std::string, std::string>> labels = parse_pairs(args->labels);

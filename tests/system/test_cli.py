@@ -1,19 +1,22 @@
 #!/usr/bin/python3
 """Every command of `holdfast` on a real daemon, as people and as programs use it; and what each refuses, in one sentence with a stable code."""
+import fcntl
 import json
 import os
 import pty
 import re
+import select
 import shutil
 import struct
 import subprocess
 import sys
+import termios
 
 sys.path[:0] = [os.path.dirname(os.path.abspath(__file__)), os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
 
 import pyunit  # noqa: E402
-from harness import Holdfastd, SystemTest, run, wait_until  # noqa: E402
-from harness.base import ROOT, alive  # noqa: E402
+from harness import Failed, Holdfastd, SystemTest, run, wait_until  # noqa: E402
+from harness.base import ROOT, alive, need_program  # noqa: E402
 from harness.holdfastd import free_port  # noqa: E402
 from harness.host import tail  # noqa: E402
 
@@ -112,6 +115,7 @@ class Volumes(CliTest):
         self.assertEqual(self.ok("volume", "inspect", made["id"])["name"], name)
         attached = self.ok("volume", "attach", name)
         self.assertEqual(attached["state"], "attached")
+        self.assertEqual(self.said("volume", "attach", name), f"{name} is attached as {attached['attachment']['device']} (by fuse)\n")
         self.assertTrue(os.path.exists(attached["attachment"]["device"]))
         where = self.make_directory("mnt-" + name)
         if fs == "none":
@@ -248,12 +252,29 @@ class Usage(CliTest):
             done = self.daemon.holdfast(*words, check=False)
             self.assertEqual(done.returncode, 2)
             self.assertTrue(done.stderr.startswith("holdfast: HF1001 invalid_argument: "), done.stderr)
-        for words in (("--help",), ("volume", "--help"), ("volume", "create", "--help"), ("--version",)):
-            self.assertTrue(self.said(*words))
+        self.refused("invalid_argument", "vol", "list", words=('there is no command "vol"', "volume, snapshot, pool"))
+        self.refused("invalid_argument", "volume", "list", "--bogus", words=("there is no option --bogus", "holdfast volume list --help"))
+        self.refused("invalid_argument", "volume", "inspect", "a", "b", words=('"b" is an argument too many',))
+        self.help_of_everything()
         self.nobody()
         gone = self.host.path("no.sock")
         self.refused("unavailable", "status", "--socket", gone, words=(gone, "holdfastd"))
         self.refused("invalid_argument", "status", "--socket", "/" + "x" * 200, words=("--socket",))
+
+    def help_of_everything(self):
+        """Each command says what it does, what it takes, and how it is called; none is longer than a screen is wide."""
+        commands = [()]
+        for words in commands:
+            help_text = self.said(*words, "--help")
+            self.assertIn("Usage: " + " ".join(("holdfast", *words)), help_text)
+            below = re.findall(r"^  ([a-z]+)[ ,]", help_text.partition("Subcommands:\n")[2].partition("\n\n")[0], re.M)
+            commands += [(*words, name) for name in below]
+            if not below:
+                self.assertIn("Example", help_text, words)
+            long = [line for line in help_text.splitlines() if len(line) > 110]
+            self.assertEqual(long, [], words)
+        self.assertGreater(len(commands), 30)
+        self.assertRegex(self.said("--version"), r"^holdfast \d")
 
     def nobody(self):
         """Who is not root learns that, and not that nobody answers."""
@@ -275,6 +296,96 @@ class Usage(CliTest):
         self.assertIn("fuse", node["exports"])
         self.assertIn("host", self.said("node", "list"))
         self.assertEqual(self.daemon.http("/healthz"), (200, '{"healthy":true}\n'))
+
+
+class Completion(CliTest):
+    """Typed at a terminal, with the Tab key, in each shell; what the command then says shows what was completed."""
+
+    pool_size = None
+    odd = "odd pool=a,b;c $d 'e' \"f\" (g)"
+
+    # What reads the completion as a user's own settings do, and a prompt to wait for.
+    settings = {"bash": "PS1='ready> '\nsource <(holdfast completion bash)\n",
+                "zsh": "PROMPT='ready> '\nautoload -Uz compinit && compinit -u -D\nsource <(holdfast completion zsh)\n",
+                "fish": "function fish_prompt; echo 'ready> '; end\nset -g fish_greeting\nholdfast completion fish | source\n"}
+
+    def start_shell(self, shell):
+        home = self.make_directory("home-" + shell)
+        path = {"bash": "rc", "zsh": ".zshrc", "fish": ".config/fish/config.fish"}[shell]
+        os.makedirs(os.path.dirname(os.path.join(home, path)), exist_ok=True)
+        with open(os.path.join(home, path), "w", encoding="ascii") as settings:
+            settings.write(self.settings[shell])
+        command = [need_program(shell, shell), *(["--noprofile", "--rcfile", os.path.join(home, path)] if shell == "bash" else []), "-i"]
+        environment = {**self.environment, "HOME": home, "ZDOTDIR": home, "TERM": "xterm", "LANG": "C.UTF-8",
+                       "PATH": os.path.dirname(self.daemon.client) + ":/usr/sbin:/usr/bin:/sbin:/bin"}
+        environment.pop("XDG_CACHE_HOME", None)
+        self.master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 250, 0, 0))
+        self.shell = subprocess.Popen(self.host.enter(command), env=environment, stdin=slave, stdout=slave, stderr=slave, close_fds=True,
+                                      start_new_session=True, cwd=home)
+        os.close(slave)
+        self.shown = b""
+        wait_until(f"{shell}'s prompt", lambda: b"ready> " in self.settle(0.2), seconds=20)
+
+    def end_shell(self):
+        self.shell.kill()
+        self.shell.wait()
+        os.close(self.master)
+
+    def settle(self, quiet):
+        """Reads the screen until nothing was written for so many seconds."""
+        while select.select([self.master], [], [], quiet)[0]:
+            self.shown += os.read(self.master, 65536)
+        return self.shown
+
+    def typed(self, keys, rest=""):
+        """The JSON of the command that stands on the line after the keys, the last of which is Tab."""
+        said = self.host.path("said")
+        if os.path.exists(said):
+            os.unlink(said)
+        os.write(self.master, keys.encode() + b"\t")
+        self.settle(1.5)
+        os.write(self.master, f"{rest} --json >{said}\n".encode())
+
+        def answer():
+            try:
+                with open(said, encoding="utf-8") as stream:
+                    return json.load(stream)
+            except (OSError, ValueError):
+                return None
+        try:
+            return wait_until(f"an answer to {keys!r}", answer, seconds=10)
+        except Failed as error:
+            raise Failed(f"{error}\n{self.settle(0.5).decode(errors='replace')}") from error
+
+    def test_names_and_paths_as_odd_as_can_be(self):
+        pool = self.make_directory(self.odd)
+        self.ok("pool", "add", pool, "--size", "2G")
+        for name in ("team/db.main-1_x", "other"):
+            self.ok("volume", "create", name, "--size", "64M")
+        self.ok("snapshot", "create", "team/db.main-1_x", "before.2")
+        mounted = self.make_directory("mnt " + self.odd)
+        for shell in self.settings:
+            with self.subTest(shell=shell):
+                self.start_shell(shell)
+                try:
+                    self.complete(shell, pool, mounted)
+                finally:
+                    self.end_shell()
+
+    def complete(self, shell, pool, mounted):
+        self.assertEqual(self.typed("holdfast volume inspect te")["name"], "team/db.main-1_x")
+        self.assertEqual(self.typed("holdfast volume inspect team/d")["name"], "team/db.main-1_x")
+        self.assertEqual(self.typed(f"holdfast pool inspect {self.host.path('od')}")["path"], pool)
+        self.assertEqual(self.typed(f"holdfast pool inspect {self.host.path('odd')}\\ po")["path"], pool)
+        self.assertEqual(self.typed(f"holdfast pool inspect {self.host.path('odd')}\\ pool=a,b")["path"], pool)
+        self.ok("volume", "mount", "other", mounted)
+        self.assertEqual(self.typed("holdfast volume unmount other /")["state"], "detached")
+        copy = f"copy/{shell}"
+        self.assertEqual(self.typed(f"holdfast volume clone team/db.main-1_x {copy} --snapshot be")["parent"], "team/db.main-1_x@before.2")
+        self.assertEqual(self.typed(f"holdfast volume create {shell} --size 300M -o nod", "true")["spec"]["nodiscard"], "true")
+        self.assertEqual(self.typed(f"holdfast volume attach {shell} --export fu")["attachment"]["export"], "fuse")
+        self.ok("volume", "detach", shell)
 
 
 class Pools(CliTest):
