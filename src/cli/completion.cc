@@ -257,7 +257,11 @@ _holdfast() {
   while IFS=$'\t' read -r value text; do
     if [[ $value == :files && -z $text ]]; then files=1; continue; fi
     value=${value#"$cut"}
-    [[ $quote ]] || printf -v value %q "$value"
+    case $quote in
+      "'") value=${value//"'"/"'\\''"} ;;
+      '"') for text in \\ '"' '$' '`'; do value=${value//"$text"/"\\$text"}; done ;;
+      *) printf -v value %q "$value" ;;
+    esac
     COMPREPLY+=("$value")
   done < <(printf '%s\n' "${words[@]:1}" | holdfast completion words 2>/dev/null)
   [[ ${#COMPREPLY[@]} -eq 1 && ${COMPREPLY[0]} == *= ]] && compopt -o nospace
@@ -271,8 +275,10 @@ constexpr char kZsh[] = R"zsh(#compdef holdfast
 # zsh completion of holdfast; made by: holdfast completion zsh
 _holdfast() {
   local line value files
-  local -a values texts keys
-  for line in "${(@f)$(printf '%s\n' "${(@Q)words[2,CURRENT]}" | holdfast completion words 2>/dev/null)}"; do
+  local -a values texts keys typed
+  typed=("${(@Q)words[2,CURRENT]}")
+  [[ $typed[-1] == [\"\']* ]] && typed[-1]=${typed[-1][2,-1]}
+  for line in "${(@f)$(printf '%s\n' "${typed[@]}" | holdfast completion words 2>/dev/null)}"; do
     [[ -n $line ]] || continue
     if [[ $line == :files ]]; then files=1; continue; fi
     value=${line%%$'\t'*}
@@ -287,8 +293,10 @@ if [[ $funcstack[1] == _holdfast ]]; then _holdfast "$@"; else compdef _holdfast
 
 constexpr char kFish[] = R"fish(# fish completion of holdfast; made by: holdfast completion fish
 function __holdfast_complete
-    set -l words (commandline -opc) (commandline -ct)
     set -l word (commandline -ct)
+    # As it will be once the shell has read it; an open quote is read by hand.
+    set -l plain (string unescape -- $word; or string trim -l -c '"\'' -- $word)
+    set -l words (commandline -opc) "$plain"
     printf '%s\n' $words[2..-1] | holdfast completion words 2>/dev/null | while read -l line
         if test "$line" = :files
             __fish_complete_path $word

