@@ -1,6 +1,7 @@
 #include "mount/pool_host.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -120,6 +121,28 @@ Result<uint64_t> image_size(const std::string& directory, uint64_t asked, uint64
                       directory, format_size(free_bytes), format_size(size));
   }
   return size;
+}
+
+// The directory's lock holds on this machine whatever path leads to it; the image's also over NFS, where that of a
+// directory does not reach the server.
+Status claim_now(const std::string& directory, std::vector<OwnedFd>* claimed) {
+  const std::string image = directory + "/" + kImage;
+  for (const std::string& path : {directory, image}) {
+    const int mode = path == image ? O_RDWR | O_NOFOLLOW : O_RDONLY | O_DIRECTORY;
+    OwnedFd fd(::open(path.c_str(), mode | O_CLOEXEC));
+    if (!fd.valid() && errno == EROFS) fd = OwnedFd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    if (!fd.valid() && errno == ENOENT) continue;  // none yet
+    if (!fd.valid()) return Error::from_errno(errno, "open " + path);
+    if (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
+      if (errno != EWOULDBLOCK) return Error::from_errno(errno, "lock " + path);
+      return make_error(ErrorCode::kLocked,
+                        "the pool in {} is in use by another process (a second daemon, or holdfast-pool); stop that "
+                        "one, or wait until it ends",
+                        directory);
+    }
+    claimed->push_back(std::move(fd));
+  }
+  return {};
 }
 
 Status make_sparse(const std::string& path, uint64_t size) {
@@ -311,13 +334,51 @@ Task<Result<PoolStorage>> PoolHost::bring_up(PoolId pool, PoolStorage storage) {
   co_return storage;
 }
 
+Task<Status> PoolHost::claim(PoolId pool, std::string directory) {
+  if (claims_.contains(pool)) co_return Status();
+  std::vector<OwnedFd> claimed;
+  std::vector<OwnedFd>* raw = &claimed;  // lives in this frame until the work is done
+  std::function<Status()> lock = [raw, directory] { return claim_now(directory, raw); };
+  Status done = co_await run_blocking<Status>(world_.blocking, lock);
+  HF_CO_TRY(done);
+  claims_[pool] = std::move(claimed);
+  co_return Status();
+}
+
+Task<void> PoolHost::give_up(PoolId pool, ErrorCode why) {
+  const auto it = open_.find(pool);
+  if (it != open_.end() && it->second.on_device && why == ErrorCode::kLocked) {
+    Status closed = co_await close(pool);
+    if (!closed.ok()) HF_LOG(kWarn, "mount", "pool_left_mounted pool={} {}", pool.to_string(), closed.error().to_string());
+  }
+  open_.erase(pool);
+  claims_.erase(pool);
+}
+
 Task<Result<PoolStorage>> PoolHost::make(PoolId pool, std::string path, uint64_t size_bytes, bool force) {
+  Result<PoolStorage> made = co_await make_claimed(pool, std::move(path), size_bytes, force);
+  if (!made.ok() && !open_.contains(pool)) claims_.erase(pool);
+  co_return made;
+}
+
+Task<Result<PoolStorage>> PoolHost::open(PoolId pool, std::string path) {
+  if (const auto it = open_.find(pool); it != open_.end()) co_return it->second;
+  Result<PoolStorage> opened = co_await open_claimed(pool, std::move(path));
+  if (!opened.ok()) claims_.erase(pool);
+  co_return opened;
+}
+
+Task<Result<PoolStorage>> PoolHost::make_claimed(PoolId pool, std::string path, uint64_t size_bytes, bool force) {
   std::function<Result<Place>()> look = [path] { return look_at(path); };
   Result<Place> place = co_await run_blocking<Result<Place>>(world_.blocking, look);
   HF_CO_TRY(place);
   PoolStorage storage;
   storage.path = path;
   storage.on_device = place->is_device;
+  if (!place->is_device) {
+    Status claimed = co_await claim(pool, path);
+    HF_CO_TRY(claimed);
+  }
   if (place->is_device) {
     std::function<Result<bool>()> ask = [path, at = mount_path(pool)] { return is_mounted(at, path); };
     Result<bool> up = co_await run_blocking<Result<bool>>(world_.blocking, ask);
@@ -338,12 +399,14 @@ Task<Result<PoolStorage>> PoolHost::make(PoolId pool, std::string path, uint64_t
     HF_CO_TRY(size);
     Status made = co_await make_image(path, *size);
     HF_CO_TRY(made);
+    claims_.erase(pool);  // anew, with the image
+    Status claimed = co_await claim(pool, path);
+    HF_CO_TRY(claimed);
   }
   co_return co_await bring_up(pool, std::move(storage));
 }
 
-Task<Result<PoolStorage>> PoolHost::open(PoolId pool, std::string path) {
-  if (const auto it = open_.find(pool); it != open_.end()) co_return it->second;
+Task<Result<PoolStorage>> PoolHost::open_claimed(PoolId pool, std::string path) {
   std::function<Result<Place>()> look = [path] { return look_at(path); };
   Result<Place> place = co_await run_blocking<Result<Place>>(world_.blocking, look);
   HF_CO_TRY(place);
@@ -353,6 +416,10 @@ Task<Result<PoolStorage>> PoolHost::open(PoolId pool, std::string path) {
   PoolStorage storage;
   storage.path = path;
   storage.on_device = place->is_device;
+  if (!place->is_device) {
+    Status claimed = co_await claim(pool, path);
+    HF_CO_TRY(claimed);
+  }
   co_return co_await bring_up(pool, std::move(storage));
 }
 
@@ -381,6 +448,7 @@ Task<Status> PoolHost::close(PoolId pool) {
   Status done = co_await run_blocking<Status>(world_.blocking, down);
   HF_CO_TRY(done);
   open_.erase(pool);
+  claims_.erase(pool);
   co_return Status();
 }
 

@@ -69,14 +69,20 @@ cluster::PoolInfo StoreHost::info(PoolId id, const Open& open) const {
   out.path = open.path;
   out.on_device = open.on_device;
   out.io_class = open.io_class;
-  out.total_bytes = std::max(stats.data_total_bytes, open.grown_to);
+  out.total_bytes = stats.data_total_bytes;
   out.used_bytes = stats.data_total_bytes - std::min(stats.data_total_bytes, stats.data_free_bytes);
   out.replica_count = stats.replicas;
   for (const ReplicaInfo& replica : open.pool->list()) out.provisioned_bytes += replica.size_bytes;
   out.state = stats.failed         ? cluster::PoolState::kFailed
               : stats.at_watermark ? cluster::PoolState::kFull
                                    : cluster::PoolState::kOnline;
-  if (stats.failed) out.message = stats.failure;
+  if (stats.failed) {
+    out.message = stats.failure;
+  } else if (stats.at_watermark) {
+    out.message = fmt::format("new data is refused: {} free, {} of them kept in reserve; delete volumes or snapshots, or "
+                              "grow it (holdfast pool expand)",
+                              format_size(stats.data_free_bytes), format_size(stats.reserve_bytes));
+  }
   return out;
 }
 
@@ -95,24 +101,48 @@ Task<Result<cluster::PoolInfo>> StoreHost::open_store(PoolId pool, const mount::
   if (make && opened.code() == ErrorCode::kNotFound) {
     opened = co_await Pool::create(world_, config);
   }
-  HF_CO_TRY(opened);
+  if (!opened.ok()) {
+    co_await files_.give_up(pool, opened.code());
+    co_return opened.error();
+  }
   Open& open = pools_[pool];
   open.path = storage.path;
   open.on_device = storage.on_device;
   open.io_class = io_class;
   open.pool = std::move(*opened);
-  open.data_dir = storage.data_dir;
   HF_LOG(kInfo, "node", "pool_open pool={} path={} recovered_records={}", pool.to_string(),
          storage.path, open.pool->stats().recovered_records);
   co_return info(pool, open);
 }
 
 // Before anything is touched: a second loop device and mount of an image that another daemon serves would ruin it.
-Task<Status> StoreHost::check_not_anothers(PoolId pool, std::string path) {
+// Nothing: none there, or a device, whose file system has to be mounted first.
+Task<Result<std::optional<PoolFile>>> StoreHost::whose(std::string path) {
   Result<std::string> text = co_await world_.fs.read_file(path + "/" + kPoolFileName, kMaxPoolFileBytes);
-  if (!text.ok()) co_return Status();  // none there, or a device: what it carries is looked at by PoolHost
+  if (!text.ok()) co_return std::optional<PoolFile>();
   Result<PoolFile> there = decode_pool_file(*text);
   if (!there.ok()) co_return there.error().with_context(path);
+  co_return std::optional<PoolFile>(*there);
+}
+
+Task<Status> StoreHost::check_ours(PoolId pool, std::string path) {
+  Result<std::optional<PoolFile>> found = co_await whose(path);
+  HF_CO_TRY(found);
+  const std::optional<PoolFile>& there = *found;
+  if (!there) co_return Status();
+  const bool foreign = there->cluster != identity_.cluster || there->node != identity_.node;
+  if (!foreign && there->pool == pool) co_return Status();
+  co_return make_error(ErrorCode::kWrongOwner,
+                       "{} holds pool {} of {}, not pool {} of this node; put the right disk there, or bring back the "
+                       "state_dir that belongs to it",
+                       path, there->pool.to_string(), foreign ? "another node" : "this node", pool.to_string());
+}
+
+Task<Status> StoreHost::check_not_anothers(PoolId pool, std::string path) {
+  Result<std::optional<PoolFile>> found = co_await whose(path);
+  HF_CO_TRY(found);
+  const std::optional<PoolFile>& there = *found;
+  if (!there) co_return Status();
   if (there->cluster != identity_.cluster || there->node != identity_.node) {
     co_return make_error(ErrorCode::kWrongOwner,
                          "{} holds pool {} of another {} ({}); give another place, or remove what is left of that pool",
@@ -134,8 +164,11 @@ Task<Result<cluster::PoolInfo>> StoreHost::make_pool(PoolId pool, cluster::AddPo
   if (const auto it = pools_.find(pool); it != pools_.end()) co_return info(pool, it->second);
   Status free = co_await check_not_anothers(pool, request.path);
   HF_CO_TRY(free);
+  std::function<Task<Result<mount::PoolStorage>>()> make_it = [this, pool, request] {
+    return files_.make(pool, request.path, request.size_bytes, request.force);
+  };
   Result<mount::PoolStorage> storage =
-      co_await files_.make(pool, request.path, request.size_bytes, request.force);
+      co_await wait_for_lock<mount::PoolStorage>(world_.clock, kLockPatience, make_it);
   HF_CO_TRY(storage);
   co_return co_await open_store(pool, *storage, request.io_class, true);
 }
@@ -144,7 +177,11 @@ Task<Result<cluster::PoolInfo>> StoreHost::open_pool(PoolId pool, std::string pa
   co_await opening_.lock();
   MutexGuard guard(opening_);
   if (const auto it = pools_.find(pool); it != pools_.end()) co_return info(pool, it->second);
-  Result<mount::PoolStorage> storage = co_await files_.open(pool, path);
+  Status ours = co_await check_ours(pool, path);
+  HF_CO_TRY(ours);
+  std::function<Task<Result<mount::PoolStorage>>()> open_it = [this, pool, path] { return files_.open(pool, path); };
+  Result<mount::PoolStorage> storage =
+      co_await wait_for_lock<mount::PoolStorage>(world_.clock, kLockPatience, open_it);
   HF_CO_TRY(storage);
   co_return co_await open_store(pool, *storage, 1, false);
 }
@@ -160,9 +197,8 @@ Task<Result<cluster::PoolInfo>> StoreHost::expand_pool(PoolId pool, uint64_t siz
   HF_CO_TRY(there);
   Status grown = co_await files_.expand(pool, size_bytes);
   HF_CO_TRY(grown);
-  Result<SpaceInfo> space = co_await world_.fs.space(pools_.at(pool).data_dir);
-  HF_CO_TRY(space);
-  pools_.at(pool).grown_to = space->total_bytes;
+  Status seen = co_await (*there)->refresh_space();
+  HF_CO_TRY(seen);
   co_return co_await pool_info(pool);
 }
 

@@ -7,9 +7,11 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "cluster/ports.h"
+#include "format/pool_file.h"
 #include "mount/pool_host.h"
 #include "node/identity.h"
 #include "runtime/sync.h"
@@ -60,12 +62,12 @@ class StoreHost : public cluster::ReplicaHost {
     bool on_device = false;
     uint32_t io_class = 1;
     std::unique_ptr<Pool> pool;
-    std::string data_dir;
-    uint64_t grown_to = 0;  // by expand; the store looks at the file system's size when it next needs space
   };
   Task<Result<cluster::PoolInfo>> open_store(PoolId pool, const mount::PoolStorage& storage,
                                              uint32_t io_class, bool make);
+  Task<Result<std::optional<PoolFile>>> whose(std::string path);
   Task<Status> check_not_anothers(PoolId pool, std::string path);
+  Task<Status> check_ours(PoolId pool, std::string path);
   Result<Pool*> find(PoolId pool) const;
   Result<std::shared_ptr<Replica>> find(PoolId pool, ReplicaId replica) const;
   cluster::PoolInfo info(PoolId id, const Open& open) const;
