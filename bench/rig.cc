@@ -39,30 +39,43 @@ Task<Status> Rig::make_storage() {
   co_return loopdev::refresh_size(loop_);
 }
 
-Task<Status> Rig::make_volume() {
+Task<Status> Rig::make_pool() {
   PoolConfig config;
   config.journal_dir = storage_.journal_dir;
   config.data_dir = storage_.data_dir;
   Result<std::unique_ptr<Pool>> pool = co_await Pool::create(real_.world(), config);
   HF_CO_TRY(pool);
   pool_ = std::move(*pool);
+  fill_bare_file(xfs_file(), 0, options_.span_bytes);
+  co_return Status();
+}
+
+Task<Result<std::shared_ptr<VolumeDevice>>> Rig::make_volume(ReplicaId id) {
   ReplicaSpec spec;
-  spec.replica = new_id<ReplicaId>(real_.world().random);
+  spec.replica = id;
   spec.volume = new_id<VolumeId>(real_.world().random);
   spec.size_bytes = options_.volume_bytes;
   Result<std::shared_ptr<Replica>> replica = co_await pool_->create_replica(spec);
   HF_CO_TRY(replica);
   Result<std::unique_ptr<Coordinator>> coordinator = co_await Coordinator::open(*replica, 1);
   HF_CO_TRY(coordinator);
-  device_ = std::make_shared<VolumeDevice>(std::move(*coordinator));
-  co_return Status();
+  co_return std::make_shared<VolumeDevice>(std::move(*coordinator));
+}
+
+Task<Status> Rig::delete_volume(ReplicaId id, std::shared_ptr<VolumeDevice> device) {
+  co_await device->coordinator().close();
+  device.reset();
+  co_return co_await pool_->delete_replica(id);
 }
 
 Task<Status> Rig::set_up() {
   Status stored = co_await make_storage();
   HF_CO_TRY(stored);
-  Status made = co_await make_volume();
+  Status made = co_await make_pool();
   HF_CO_TRY(made);
+  Result<std::shared_ptr<VolumeDevice>> volume = co_await make_volume(new_id<ReplicaId>(real_.world().random));
+  HF_CO_TRY(volume);
+  device_ = std::move(*volume);
   // Reads measure media, not holes: the span is written once and drained.
   LoadJob fill;
   fill.device = device_.get();
@@ -87,6 +100,13 @@ BareJob Rig::bare() const {
   BareJob job;
   job.path = bare_path_;
   job.start_bytes = bare_start_;
+  job.span_bytes = options_.span_bytes;
+  return job;
+}
+
+BareJob Rig::bare_xfs() const {
+  BareJob job;
+  job.path = xfs_file();
   job.span_bytes = options_.span_bytes;
   return job;
 }

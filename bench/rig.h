@@ -1,6 +1,7 @@
 // What store_bench measures on: a pool with one filled volume, and the bare floor beside it.
 //
 //   device:    one preallocated, written file of the host ─ loop ─ [ pool's XFS … | bare span ]
+//   (in both: a written file on the pool's XFS, for what XFS itself costs)
 //   directory: <dir>/pool/{pool.img, journal} as `holdfast pool add` makes it, and a written file beside it
 //
 // So in `device` both sides pass the same loop device and differ by our code and XFS alone; in `directory`
@@ -40,14 +41,20 @@ class Rig {
 
   // The floor's place: path, start and span.
   BareJob bare() const;
+  // A file beside the volumes on the pool's XFS.
+  BareJob bare_xfs() const;
   VolumeDevice& device() { return *device_; }
   Pool& pool() { return *pool_; }
   std::string nbd_socket() const { return options_.dir + "/nbd.sock"; }
+  // One more volume, never written; and away with it.
+  Task<Result<std::shared_ptr<VolumeDevice>>> make_volume(ReplicaId id);
+  Task<Status> delete_volume(ReplicaId id, std::shared_ptr<VolumeDevice> device);
 
  private:
   std::string tag() const { return "holdfast-bench-" + pool_id_.to_string().substr(0, 8); }
   Task<Status> make_storage();
-  Task<Status> make_volume();
+  Task<Status> make_pool();
+  std::string xfs_file() const { return storage_.data_dir + "/bench-bare"; }
 
   UringWorld& real_;
   RigOptions options_;

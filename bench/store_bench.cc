@@ -37,16 +37,18 @@ struct Case {
   uint64_t bare_block_bytes;
   uint32_t depth;
   bool write, sequential, nbd;
+  bool fresh;  // each round fills a volume that has never been written, once
 };
 
 // The bare side of a durable 4 KiB write at depth 1 is one journal record: header block and data block.
 constexpr Case kCases[] = {
-    {"write_4k_qd1", 4096, 8192, 1, true, false, true},
-    {"write_4k_qd32", 4096, 4096, 32, true, false, true},
-    {"read_4k_qd1", 4096, 4096, 1, false, false, true},
-    {"read_4k_qd32", 4096, 4096, 32, false, false, true},
-    {"write_128k_seq_qd8", 131072, 131072, 8, true, true, false},
-    {"read_128k_seq_qd8", 131072, 131072, 8, false, true, false},
+    {"write_4k_qd1", 4096, 8192, 1, true, false, true, false},
+    {"write_4k_qd32", 4096, 4096, 32, true, false, true, false},
+    {"read_4k_qd1", 4096, 4096, 1, false, false, true, false},
+    {"read_4k_qd32", 4096, 4096, 32, false, false, true, false},
+    {"write_128k_seq_qd8", 131072, 131072, 8, true, true, false, false},
+    {"write_128k_fresh_qd8", 131072, 131072, 8, true, true, false, true},
+    {"read_128k_seq_qd8", 131072, 131072, 8, false, true, false, false},
 };
 
 // The rounds of one side.
@@ -116,19 +118,31 @@ class Bench {
     return out;
   }
 
+  BareJob bare_job(BareJob place, const Case& one, uint64_t block_bytes, int round) {
+    place.block_bytes = block_bytes;
+    place.depth = one.depth;
+    place.write = one.write;
+    place.sequential = one.sequential;
+    place.seconds = args_.seconds;
+    place.seed = static_cast<uint64_t>(round) + 1;
+    return place;
+  }
+
   Task<Status> run_case(const Case& one) {
-    Side bare, ours, nbd;
+    Side bare, xfs, ours, nbd;
     for (int round = 0; round < args_.rounds; ++round) {
-      BareJob floor_job = rig_.bare();
-      floor_job.block_bytes = one.bare_block_bytes;
-      floor_job.depth = one.depth;
-      floor_job.write = one.write;
-      floor_job.sequential = one.sequential;
-      floor_job.seconds = args_.seconds;
-      floor_job.seed = static_cast<uint64_t>(round) + 1;
-      const Sample floor = run_bare(floor_job);
+      const Sample floor = run_bare(bare_job(rig_.bare(), one, one.bare_block_bytes, round));
       bare.add(floor, floor.rate());
-      const Sample in_process = co_await run_load(job(one, round));
+      if (!one.write) {
+        xfs.add(run_bare(bare_job(rig_.bare_xfs(), one, one.block_bytes, round)), floor.rate());
+      }
+      Sample in_process;
+      if (one.fresh) {
+        Status filled = co_await run_fresh(job(one, round), &in_process);
+        HF_CO_TRY(filled);
+      } else {
+        in_process = co_await run_load(job(one, round));
+      }
       ours.add(in_process, floor.rate());
       Status drained = co_await rig_.pool().wait_drained();
       HF_CO_TRY(drained);
@@ -142,12 +156,31 @@ class Bench {
     json& row = results_["cases"][one.name];
     row["bare"] = bare.to_json();
     row["in_process"] = ours.to_json();
+    if (!one.write) row["bare_xfs"] = xfs.to_json();
     if (one.nbd) row["nbd"] = nbd.to_json();
-    std::fprintf(stderr, "%s: %-19s bare %8.0f/s  in process %8.0f/s = %.2f (%.1f us cpu, bare %.1f)  nbd %s\n",
-                 args_.storage.c_str(), one.name, median(bare.rate), median(ours.rate), median(ours.ratio),
-                 median(ours.cpu), median(bare.cpu),
-                 one.nbd ? fmt::format("{:.2f} ({:.1f} us)", median(nbd.ratio), median(nbd.cpu)).c_str() : "-");
+    tell(one, bare, xfs, ours, nbd);
     co_return Status();
+  }
+
+  void tell(const Case& one, const Side& bare, const Side& xfs, const Side& ours, const Side& nbd) {
+    const auto ratio = [](const Side& side, bool there) {
+      return there ? fmt::format("{:.2f} ({:.1f} us)", median(side.ratio), median(side.cpu)) : "-";
+    };
+    std::fprintf(stderr, "%s: %-20s bare %8.0f/s (%.1f us cpu)  xfs %s  in process %8.0f/s = %s  nbd %s\n",
+                 args_.storage.c_str(), one.name, median(bare.rate), median(bare.cpu),
+                 ratio(xfs, !one.write).c_str(), median(ours.rate), ratio(ours, true).c_str(),
+                 ratio(nbd, one.nbd).c_str());
+  }
+
+  // At most the span once, so that nothing is overwritten.
+  Task<Status> run_fresh(LoadJob load, Sample* out) {
+    const ReplicaId id = new_id<ReplicaId>(real_.world().random);
+    Result<std::shared_ptr<VolumeDevice>> fresh = co_await rig_.make_volume(id);
+    HF_CO_TRY(fresh);
+    load.device = fresh->get();
+    load.operations_max = load.span_bytes / load.block_bytes;
+    *out = co_await run_load(load);
+    co_return co_await rig_.delete_volume(id, std::move(*fresh));
   }
 
   // Behind the span of the other cases, which was filled in long runs: what is written there at random in 4 KiB
