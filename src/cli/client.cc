@@ -48,6 +48,10 @@ Error Client::to_error(const grpc::Status& status, const grpc::ClientContext& co
                         "no answer after {} s; the operation may go on: look with "
                         "\"holdfast volume inspect\"",
                         kCallTimeout.count());
+    case grpc::StatusCode::CANCELLED:  // by a daemon that was asked to end
+      return make_error(ErrorCode::kCancelled,
+                        "holdfastd ended while it worked on this, which may have happened or not; "
+                        "ask again when it is back");
     case grpc::StatusCode::UNIMPLEMENTED:
       return make_error(ErrorCode::kNotSupported,
                         "this daemon does not know that call; it may be older than this command");

@@ -59,6 +59,11 @@ Result<OwnedFd> mount_connection(const std::string& directory) {
       fmt::format("fd={},rootmode=40000,user_id=0,group_id=0,default_permissions", fd->get());
   if (::mount(kSource, directory.c_str(), "fuse", MS_NOSUID | MS_NODEV | MS_NOEXEC,
               options.c_str()) != 0) {
+    if (errno == EINVAL || errno == ENODEV) {
+      return make_error(ErrorCode::kMissingFeature,
+                        "mount FUSE on {}: {}; is /dev/fuse the kernel's own? (modprobe fuse)",
+                        directory, strerror(errno));
+    }
     return Error::from_errno(errno, "mount FUSE on " + directory);
   }
   return fd;
