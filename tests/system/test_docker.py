@@ -225,5 +225,17 @@ class Stale(NodeTest):
         self.assertEqual(self.in_volume("gone", "cat /data/f"), "gone\n")
 
 
+class StaleConfined(Stale):
+    """The same by a daemon that has no more capabilities than its unit grants, fewer than the containers that it looks at."""
+
+    confined = True
+
+    def setUp(self):
+        super().setUp()
+        with open(f"/proc/{self.daemon.pid}/status", encoding="ascii") as stream:
+            effective = int(next(line for line in stream if line.startswith("CapEff")).split()[1], 16)
+        self.assertFalse(effective >> 7 & 1, "CAP_SETUID")
+
+
 if __name__ == "__main__":
     pyunit.main()

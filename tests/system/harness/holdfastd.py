@@ -7,7 +7,7 @@ import time
 import urllib.error
 import urllib.request
 
-from harness.base import Failed, alive, need_binary, need_device, wait_until
+from harness.base import ROOT, Failed, alive, need_binary, need_device, need_program, run, wait_until
 from harness.host import end_process, tail, wait_for_socket
 
 
@@ -17,14 +17,27 @@ def free_port():
         return probe.getsockname()[1]
 
 
+def confinement():
+    """The beginning of a command line that has no other capabilities than deploy/'s unit grants, of those that this machine has."""
+    unit = os.path.join(ROOT, "deploy", "systemd", "holdfastd.service")
+    with open(unit, encoding="utf-8") as stream:
+        line = next(line for line in stream if line.startswith("CapabilityBoundingSet="))
+    granted = {name.lower().removeprefix("cap_") for name in line.partition("=")[2].split()}
+    dump = run([need_program("setpriv", "util-linux"), "--dump"]).stdout
+    here = set(next(line for line in dump.splitlines() if line.startswith("Capability bounding set:")).partition(":")[2].strip().split(","))
+    return ["setpriv", "--no-new-privs", "--bounding-set", ",".join(["-all", *sorted("+" + name for name in granted & here)]), "--"]
+
+
 class Holdfastd:
     """One holdfastd. stop() ends it in order, kill9() as a crash; start() after either is a restart on the same state.
 
     config: further lines of the configuration file, such as 'export = "nbd"'.
+    confined: with the capabilities of the packaged unit only.
     """
 
-    def __init__(self, host, config=()):
+    def __init__(self, host, config=(), confined=False):
         self.host = host
+        self._before = confinement() if confined else []
         need_device("/dev/fuse", "FUSE; modprobe fuse")
         need_device("/dev/loop-control", "loop devices; modprobe loop")
         self.program = need_binary("holdfastd")
@@ -52,7 +65,7 @@ class Holdfastd:
 
     def spawn(self):
         """Starts the process without waiting for it to serve."""
-        self._process = self.host.start([self.program, "--config", self.config_file], self.log)
+        self._process = self.host.start([*self._before, self.program, "--config", self.config_file], self.log)
         return self._process
 
     def start(self, seconds=60):

@@ -7,17 +7,18 @@ LOOP = 'trap "exit 0" TERM; while :; do sleep 0.2; done'
 
 
 class NodeTest(SystemTest):
-    """self.host, self.engine, self.daemon. Set `images`, `pool_size`, `config` in the class to differ."""
+    """self.host, self.engine, self.daemon. Set `images`, `pool_size`, `config`, `confined` in the class to differ."""
 
     images = ("bb",)
     pool_size = "4G"
     config = ()
+    confined = False
 
     def setUp(self):
         super().setUp()
         self.host = self.make_host()
         self.addCleanup(self._show_logs)
-        self.daemon = Holdfastd(self.host, self.config)
+        self.daemon = Holdfastd(self.host, self.config, self.confined)
         self.addCleanup(self.daemon.dispose)
         self.daemon.start()
         self.daemon.add_pool(self.pool_size)
