@@ -4,7 +4,7 @@
 # About ten minutes; --quick takes about three, prints the table and leaves the page alone. bench/run --help says more.
 set -u -o pipefail
 . tools/dev/common.sh
-install_deps build run test
+install_deps build run test system
 take_flavour
 configure_and_build store_bench holdfastd holdfast holdfast-holder
 exec bench/run "$@"
