@@ -27,6 +27,7 @@ enum class StoreMutant : uint8_t {
   kOldNamesTrusted,       // names that an earlier process made are taken to be durable
   kVisibleTrusted,        // recovery does not sync what it has read
   kGapIgnored,            // recovery takes any broken batch for a torn tail
+  kRoomNotReserved,       // a snapshot is acknowledged before its superblock has room for it
 };
 
 inline thread_local StoreMutant t_store_mutant = StoreMutant::kNone;

@@ -57,7 +57,7 @@ Task<Status> ReplicaImpl::store_next(Superblock next) {
 
 Task<Status> ReplicaImpl::reserve_rows(size_t snapshots) {
   const uint64_t bytes = superblock_encoded_bytes(snapshots);
-  if (bytes <= superblock_room_) co_return Status();
+  if (bytes <= superblock_room_ || mutant(StoreMutant::kRoomNotReserved)) co_return Status();
   HF_PROBE("store.superblock_grows");
   Status reserved =
       co_await reserve_superblock(pool_.world().fs, directory_ + "/" + kSuperblockName, bytes);

@@ -1,6 +1,7 @@
 // Deliberate bugs in the store: the simulation must find each of them. A suite that passes with any of
 // these switched on would prove nothing. (kVisibleTrusted, kOldNamesTrusted and kGapIgnored need too much
-// in a row for random seeds to meet surely within a test's time: store_open_test.cc makes each by hand.)
+// in a row for random seeds to meet surely within a test's time: store_open_test.cc makes each by hand, and
+// store_space_test.cc kRoomNotReserved.)
 #include <gtest/gtest.h>
 
 #include "sim/seed_runner.h"

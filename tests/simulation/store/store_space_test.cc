@@ -2,6 +2,7 @@
 // space then.
 #include "format/superblock_format.h"
 #include "one_pool.h"
+#include "store/mutants.h"
 
 namespace hf::store_sim {
 namespace {
@@ -42,6 +43,17 @@ TEST_F(StoreSpace, AnAcknowledgedSnapshotNeedsNoSpaceForItsSuperblock) {
   fill_disk();
   EXPECT_TRUE(drained().ok());
   EXPECT_FALSE(pool_->stats().failed) << pool_->stats().failure;
+}
+
+TEST_F(StoreSpace, WithoutTheRoomTheWholePoolWouldFail) {
+  t_store_mutant = StoreMutant::kRoomNotReserved;
+  for (size_t i = 0; i < kFirstRows; ++i) ASSERT_TRUE(cut().ok());
+  ASSERT_TRUE(drained().ok());
+  ASSERT_TRUE(cut().ok());
+  fill_disk();
+  EXPECT_FALSE(drained().ok());
+  EXPECT_TRUE(pool_->stats().failed);
+  t_store_mutant = StoreMutant::kNone;
 }
 
 // The same over a crash: what made the room is as durable as the snapshot.
