@@ -186,8 +186,8 @@ class FileSystem {
   virtual Task<Status> rename(std::string from, std::string to) = 0;
   // Hard link; kAlreadyExists if `to` is there.
   virtual Task<Status> link(std::string from, std::string to) = 0;
-  // Makes `to` (must not exist) share all blocks of `from` (FICLONE). Content durable after sync of the
-  // new file. kMissingFeature where the file system cannot.
+  // Makes `to` (must not exist) share all blocks of `from`, which nobody writes meanwhile (it is shared piece
+  // by piece). Content durable after sync of the new file. kMissingFeature where the file system cannot.
   virtual Task<Status> reflink(std::string from, std::string to) = 0;
   virtual Task<Status> sync_dir(std::string path) = 0;
   virtual Task<Result<SpaceInfo>> space(std::string path) = 0;

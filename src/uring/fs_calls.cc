@@ -122,6 +122,26 @@ Result<std::vector<DirectoryEntry>> list(const std::string& path) {
   return entries;
 }
 
+namespace {
+
+// At most so much in one call: a file that was written at random takes the kernel 10 µs per 4 KiB, in which it
+// gives up neither the processor (PREEMPT_NONE) nor the file's locks (readers wait, before 6.7).
+constexpr uint64_t kReflinkPiece = 1 * kMiB;
+
+// Zero or errno. The target has the source's size.
+int share_blocks(int source, int target, uint64_t size) {
+  for (uint64_t at = 0; at < size; at += kReflinkPiece) {
+    file_clone_range range{};
+    range.src_fd = source;
+    range.src_offset = range.dest_offset = at;
+    range.src_length = std::min(kReflinkPiece, size - at);
+    if (ioctl(target, FICLONERANGE, &range) != 0) return errno;
+  }
+  return 0;
+}
+
+}  // namespace
+
 Status reflink(const std::string& from, const std::string& to) {
   const OwnedFd source(::open(from.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
   if (!source.valid()) return path_error(errno, "reflink", from);
@@ -130,8 +150,9 @@ Status reflink(const std::string& from, const std::string& to) {
   const OwnedFd target(::open(to.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW,
                               info.st_mode & 0777));
   if (!target.valid()) return path_error(errno, "reflink", from, to);
-  if (ioctl(target.get(), FICLONE, source.get()) == 0) return Status();
-  const int err = errno;
+  const bool sized = ::ftruncate(target.get(), info.st_size) == 0;
+  const int err = sized ? share_blocks(source.get(), target.get(), static_cast<uint64_t>(info.st_size)) : errno;
+  if (err == 0) return Status();
   (void)::unlink(to.c_str());
   if (err == EXDEV) return path_error(err, "reflink", from, to);
   if (err == EOPNOTSUPP || err == ENOTTY || err == EINVAL || err == ENOSYS) {
