@@ -43,6 +43,7 @@ TEST(JournalFormat, CheckpointLiesAsDocumentedAndComesBack) {
   AlignedBuffer block(kBlockSize);
   encode_checkpoint(checkpoint(), block.span());
   EXPECT_EQ(u64_at(block.span(), 0), kCheckpointMagic);
+  EXPECT_EQ(u32_at(block.span(), 8), 2u);
   EXPECT_EQ(u32_at(block.span(), 12), 1u);
   EXPECT_EQ(u64_at(block.span(), 32), 16 * kMiB);
   EXPECT_EQ(u64_at(block.span(), 56), 8 * kBlockSize);
@@ -68,10 +69,18 @@ TEST(JournalFormat, EveryFlippedBitOfACheckpointIsSeen) {
 TEST(JournalFormat, ANewerVersionIsNamed) {
   AlignedBuffer block(kBlockSize);
   encode_checkpoint(checkpoint(), block.span());
-  block.data()[8] = std::byte{2};
-  const uint32_t crc = crc32c(block.span().first(4092));
-  std::memcpy(block.data() + 4092, &crc, 4);
-  EXPECT_EQ(decode_checkpoint(block.span()).code(), ErrorCode::kNewerFormat);
+  for (const int version : {0, 1, 2, 3}) {
+    block.data()[8] = static_cast<std::byte>(version);
+    const uint32_t crc = crc32c(block.span().first(4092));
+    std::memcpy(block.data() + 4092, &crc, 4);
+    const Result<JournalCheckpoint> back = decode_checkpoint(block.span());
+    if (version == 1 || version == 2) {
+      ASSERT_TRUE(back.ok()) << version;
+      EXPECT_EQ(back->version, static_cast<uint32_t>(version));
+    } else {
+      EXPECT_EQ(back.code(), ErrorCode::kNewerFormat) << version;
+    }
+  }
 }
 
 BatchHeader batch(const std::vector<uint32_t>& crcs) {
@@ -82,6 +91,7 @@ BatchHeader batch(const std::vector<uint32_t>& crcs) {
   h.position = 3 * kBlockSize;
   h.payload_bytes = static_cast<uint32_t>(crcs.size() * kBlockSize);
   h.previous_link = 0x1234;
+  h.settled_below = 70;
   JournalEntry write;
   write.replica = id<ReplicaId>(2);
   write.epoch = 3;
@@ -113,6 +123,7 @@ TEST(JournalFormat, BatchLiesAsDocumentedAndComesBack) {
   EXPECT_EQ(u32_at(bytes.span(), 64), 2u);
   EXPECT_EQ(u32_at(bytes.span(), 68), 0x1234u);
   EXPECT_EQ(u32_at(bytes.span(), 76), h.link);
+  EXPECT_EQ(u64_at(bytes.span(), 80), 70u);
   EXPECT_EQ(u64_at(bytes.span(), 128 + 56), 5 * kBlockSize);
   EXPECT_EQ(u32_at(bytes.span(), 128 + 88), 11u);
   EXPECT_EQ(peek_batch_header_bytes(bytes.span().first(kBlockSize), h.pool), h.header_bytes);
@@ -125,6 +136,31 @@ TEST(JournalFormat, BatchLiesAsDocumentedAndComesBack) {
   EXPECT_EQ(back->entries[1].snapshot, id<SnapshotId>(9));
   EXPECT_EQ(back->entries[1].created_ns, -5);
   EXPECT_EQ(back->link, h.link);
+  EXPECT_EQ(back->settled_below, 70u);
+}
+
+TEST(JournalFormat, AnIntentHasCrcsAndNoPayload) {
+  const std::vector<uint32_t> crcs = {11, 0, 13};  // the middle block is zeroes
+  BatchHeader h = batch(crcs);
+  h.entries.resize(1);
+  h.entries[0].type = EntryType::kIntent;
+  h.payload_bytes = 0;
+  AlignedBuffer bytes(h.header_bytes);
+  encode_batch_header(h, bytes.span());
+  const Result<BatchHeader> back = decode_batch_header(bytes.span());
+  ASSERT_TRUE(back.ok()) << back.error().to_string();
+  EXPECT_EQ(back->entries[0].type, EntryType::kIntent);
+  EXPECT_EQ(back->entries[0].crcs[1], 0u);
+  EXPECT_EQ(back->entries[0].crcs[2], 13u);
+}
+
+TEST(JournalFormat, NoBatchSettlesItself) {
+  const std::vector<uint32_t> crcs = {11};
+  BatchHeader h = batch(crcs);
+  h.settled_below = h.sequence + 1;
+  AlignedBuffer bytes(h.header_bytes);
+  encode_batch_header(h, bytes.span());
+  EXPECT_EQ(decode_batch_header(bytes.span()).code(), ErrorCode::kCorruption);
 }
 
 TEST(JournalFormat, AnEntryBeyondThePayloadIsRefused) {

@@ -61,6 +61,10 @@ void encode_entry(JournalEntry& entry, ByteWriter& out, const std::byte* base) {
   }
 }
 
+bool known_version(uint32_t version) {
+  return version >= kJournalVersionOldest && version <= kJournalVersion;
+}
+
 Error bad(std::string_view what) { return make_error(ErrorCode::kCorruption, "journal: {}", what); }
 
 Status check_entry(const JournalEntry& entry, const BatchHeader& header) {
@@ -142,11 +146,12 @@ Result<JournalCheckpoint> decode_checkpoint(ByteSpan block) {
   if (tail.get<uint32_t>() != crc32c(block.first(kCheckpointCrcAt))) {
     return bad("checkpoint checksum");
   }
-  if (version != kJournalVersion) {
+  if (!known_version(version)) {
     return make_error(ErrorCode::kNewerFormat, "journal version {}, this program knows {}", version,
                       kJournalVersion);
   }
   JournalCheckpoint c;
+  c.version = version;
   c.clean = (r.get<uint32_t>() & kFlagClean) != 0;
   c.pool = get_id<PoolId>(r);
   c.ring_bytes = r.get<uint64_t>();
@@ -185,6 +190,8 @@ void encode_batch_header(BatchHeader& header, MutableByteSpan out) {
   w.put(header.previous_link);
   w.put_zeros(4);  // where 72 is
   HF_ASSERT(w.position() == kBatchCrcAt, "{}", w.position());
+  w.put_zeros(4);
+  w.put(header.settled_below);
   w.put_zeros(kBatchFixedBytes - w.position());
   for (JournalEntry& entry : header.entries) encode_entry(entry, w, out.data());
   w.put_zeros(out.size() - w.position());
@@ -220,14 +227,16 @@ Result<BatchHeader> decode_batch_header(ByteSpan bytes) {
   h.previous_link = r.get<uint32_t>();
   r.skip(4);
   h.link = r.get<uint32_t>();
+  h.settled_below = r.get<uint64_t>();
   h.seal = (flags & kFlagSeal) != 0;
   if (h.header_bytes != bytes.size() || h.header_bytes > kMaxBatchHeader) return bad("batch size");
   if (crc_without_field(bytes, kBatchCrcAt) != h.link) return bad("batch header checksum");
-  if (version != kJournalVersion) {
+  if (!known_version(version)) {
     return make_error(ErrorCode::kNewerFormat, "journal version {}, this program knows {}", version,
                       kJournalVersion);
   }
-  if (h.payload_bytes > kMaxBatchPayload || !is_aligned(h.payload_bytes, kBlockSize) ||
+  if (version == 1) h.settled_below = 0;
+  if (h.settled_below > h.sequence || h.payload_bytes > kMaxBatchPayload || !is_aligned(h.payload_bytes, kBlockSize) ||
       !is_aligned(h.position, kBlockSize) || count > kMaxBatchEntries) {
     return bad("batch values");
   }

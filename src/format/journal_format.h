@@ -19,7 +19,10 @@
 
 namespace hf {
 
-inline constexpr uint32_t kJournalVersion = 1;
+// Version 2 added intents, and with them `settled_below`. A version 1 journal is read as it is; what is
+// written is version 2, the checkpoint first, so that an older program refuses the pool.
+inline constexpr uint32_t kJournalVersion = 2;
+inline constexpr uint32_t kJournalVersionOldest = 1;
 inline constexpr uint64_t kCheckpointMagic = 0x31504b434a4c4648;  // "HFLJCKP1"
 inline constexpr uint64_t kBatchMagic = 0x31484354424c4648;       // "HFLBTCH1"
 inline constexpr uint64_t kCheckpointSlots = 2;
@@ -37,6 +40,7 @@ inline constexpr uint64_t kMaxEntryBytes = 1 * kMiB;
 
 struct JournalCheckpoint {
   PoolId pool;
+  uint32_t version = kJournalVersion;  // out of decode; encode writes the present one
   uint64_t ring_bytes = 0;
   uint64_t generation = 0;      // of the checkpoint: the higher valid slot counts
   bool clean = false;           // stopped in order: nothing follows start
@@ -54,7 +58,7 @@ Result<JournalCheckpoint> decode_checkpoint(ByteSpan block);
 enum class EntryType : uint8_t {
   kWrite = 1,         // payload and its CRCs
   kWriteZeroes = 2,   // also discard: the range reads as zeroes
-  kIntent = 3,        // CRCs only: the data goes (or went) straight to the image
+  kIntent = 3,        // CRCs only: the data goes (or went) straight to the image; a CRC of 0: zeroes
   kSnapshot = 4,      // barrier: closes `layer`
   kDeleteReplica = 5,
 };
@@ -90,6 +94,8 @@ struct BatchHeader {
   uint32_t payload_bytes = 0;  // multiple of kBlockSize
   uint32_t previous_link = 0;  // header CRC of the batch before
   bool seal = false;           // first of its era, written by recovery
+  // The data of every intent in a batch of a lower sequence was durable when this header was made.
+  uint64_t settled_below = 0;
   std::vector<JournalEntry> entries;
   uint32_t link = 0;           // its own header CRC (out of encode and decode)
 

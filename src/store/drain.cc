@@ -45,6 +45,10 @@ Task<std::vector<DrainReplica>> plan_prefix(const std::deque<std::unique_ptr<Bat
   co_return plan;
 }
 
+bool is_ready(const Batch& batch) {
+  return batch.in_flight == 0 || mutant(StoreMutant::kDrainPassesIntents);
+}
+
 bool has_barrier(const Batch& batch) {
   return std::any_of(batch.records.begin(), batch.records.end(), [](const Record& record) {
     return !record.skip && record.entry.type == EntryType::kSnapshot;
@@ -82,11 +86,11 @@ Task<Status> Drain::wait_for(uint64_t sequence) {
 }
 
 bool Drain::is_due() const {
-  if (pool_.batches().empty()) return false;
+  if (pool_.batches().empty() || !is_ready(*pool_.batches().front())) return false;
   if (stopping_ || due_ || requested_ >= pool_.batches().front()->sequence) return true;
   const Ring& ring = pool_.writer().ring();
   return ring.used() >= ring.bytes() / 4 ||
-         pool_.overlay_payload_ >= pool_.config().overlay_bytes / 4;
+         pool_.overlay_payload_ >= pool_.config().overlay_bytes / 4 || pool_.must_drain_direct();
 }
 
 size_t Drain::choose_prefix() const {
@@ -94,6 +98,7 @@ size_t Drain::choose_prefix() const {
   size_t count = 0;
   const uint64_t limit = std::min(kMaxDrainBytes, pool_.writer().ring().bytes() / 2);
   for (const std::unique_ptr<Batch>& batch : pool_.batches()) {
+    if (!is_ready(*batch)) break;
     bytes += batch->consumed;
     if (count > 0 && (bytes > limit || HF_FAULT_POINT("store.short_drain"))) break;
     ++count;
@@ -123,7 +128,9 @@ Task<void> Drain::tick() {
 Task<void> Drain::run() {
   spawn(ticker_, tick());
   for (;;) {
-    while (!pool_.failure() && !is_due() && !stopping_) co_await changed_.wait();
+    while (!pool_.failure() && !is_due() && !(stopping_ && pool_.batches().empty())) {
+      co_await changed_.wait();
+    }
     if (pool_.failure() || pool_.batches().empty()) {
       if (pool_.failure() || stopping_) break;
       continue;
@@ -232,19 +239,53 @@ Task<Status> Drain::drain_step(ReplicaImpl& replica, const DrainStep& step) {
   }
   co_await state.gate.close();
   if (state.error) co_return *state.error;
-  const bool first = !replica.names_synced() && !mutant(StoreMutant::kOldNamesTrusted);
-  if ((state.made_files || first) && !mutant(StoreMutant::kNoDirectorySync)) {
-    Status named = co_await pool_.world().fs.sync_dir(replica.segment_directory());
+  const bool old_ones = replica.names_made() == 1;
+  const bool trusted = old_ones && mutant(StoreMutant::kOldNamesTrusted);
+  if (!replica.is_named(replica.names_made()) && !trusted &&
+      !mutant(StoreMutant::kNoDirectorySync)) {
+    Status named = co_await sync_names(replica);
     HF_CO_TRY(named);
-    replica.set_names_synced();
   }
   if (step.barrier == nullptr) co_return Status();
   co_return co_await replica.apply_barrier(*step.barrier);
 }
 
+Task<Status> Drain::sync_names(ReplicaImpl& replica) {
+  const uint64_t made = replica.names_made();
+  Status named = co_await pool_.world().fs.sync_dir(replica.segment_directory());
+  HF_CO_TRY(named);
+  replica.set_names_synced(made);
+  co_return Status();
+}
+
+Task<Status> Drain::make_head_file(ReplicaImpl& replica, uint32_t index) {
+  Status loaded = co_await replica.load();
+  HF_CO_TRY(loaded);
+  // Who clones or restores links the files that are there now.
+  if (!replica.maintenance().try_lock()) co_return Status();
+  MutexGuard maintenance(replica.maintenance());
+  co_await replica.file_makers().lock(index);
+  Status made = co_await make_head_file_locked(replica, index);
+  replica.file_makers().unlock(index);
+  HF_CO_TRY(made);
+  co_return co_await sync_names(replica);
+}
+
+Task<Status> Drain::make_head_file_locked(ReplicaImpl& replica, uint32_t index) {
+  const SegmentKey target{index, replica.superblock().head_layer};
+  const std::optional<SegmentKey> visible = replica.segments().visible(index, target.layer);
+  if (visible == target) co_return Status();
+  HF_PROBE("store.head_file_ahead");
+  DrainSegment nothing;
+  nothing.index = index;
+  Status made = co_await into_new_file(replica, visible, target, nothing);
+  HF_CO_TRY(made);
+  co_return co_await replica.collect_garbage_of(index);
+}
+
 Task<void> Drain::segment_task(ReplicaImpl& replica, uint32_t layer, const DrainSegment& work,
                                StepState& state) {
-  Status done = co_await drain_segment(replica, layer, work, state);
+  Status done = co_await drain_segment(replica, layer, work);
   if (!done.ok() && !state.error) state.error = done.error();
   state.slots.release();
 }
@@ -256,6 +297,11 @@ bool holds_data(const DrainSegment& work) {
                      [](const DrainRun& run) { return run.record->is_data(); });
 }
 
+bool has_intents(const DrainSegment& work) {
+  return std::any_of(work.runs.begin(), work.runs.end(),
+                     [](const DrainRun& run) { return run.record->is_intent(); });
+}
+
 bool covers_all(const DrainSegment& work, uint64_t blocks) {
   uint64_t covered = 0;
   for (const DrainRun& run : work.runs) covered += run.count;
@@ -264,12 +310,20 @@ bool covers_all(const DrainSegment& work, uint64_t blocks) {
 
 }  // namespace
 
-Task<Status> Drain::drain_segment(ReplicaImpl& replica, uint32_t layer, const DrainSegment& work,
-                                  StepState& state) {
+Task<Status> Drain::drain_segment(ReplicaImpl& replica, uint32_t layer, const DrainSegment& work) {
+  co_await replica.file_makers().lock(work.index);
+  Status done = co_await drain_locked_segment(replica, layer, work);
+  replica.file_makers().unlock(work.index);
+  co_return done;
+}
+
+Task<Status> Drain::drain_locked_segment(ReplicaImpl& replica, uint32_t layer,
+                                         const DrainSegment& work) {
   std::optional<SegmentKey> visible = replica.segments().visible(work.index, layer);
   if (visible && visible->layer == layer) co_return co_await in_place(replica, *visible, work);
+  HF_ASSERT(!has_intents(work) || mutant(StoreMutant::kDrainPassesIntents), "segment {} of layer {}",
+            work.index, layer);
   if (!visible && !holds_data(work)) co_return Status();
-  state.made_files = true;
   if (visible && covers_all(work, replica.blocks_per_segment())) visible.reset();
   const SegmentKey target{work.index, layer};
   Status made = co_await into_new_file(replica, visible, target, work);
@@ -328,6 +382,7 @@ Task<Status> Drain::into_new_file(ReplicaImpl& replica, std::optional<SegmentKey
   HF_CO_TRY(written);
   Status renamed = co_await fs.rename(temporary, path);
   HF_CO_TRY(renamed);
+  segment->name = replica.new_name();
   // From here on readers see the new file; the overlay still covers the blocks just written.
   replica.segments().insert(target);
   pool_.cache().drop(place.owner, target);
@@ -413,6 +468,7 @@ Task<Status> write_run(Segment& segment, RunWriter& writer, uint64_t segment_sta
 std::vector<uint32_t> touched_pages(const DrainSegment& work) {
   std::vector<uint32_t> pages;
   for (const DrainRun& run : work.runs) {
+    if (run.record->is_intent() && mutant(StoreMutant::kIntentCrcsNotDrained)) continue;
     const uint32_t last = CrcTable::page_of(run.first + run.count - 1);
     for (uint32_t p = CrcTable::page_of(run.first); p <= last; ++p) {
       if (pages.empty() || pages.back() < p) pages.push_back(p);
@@ -421,12 +477,22 @@ std::vector<uint32_t> touched_pages(const DrainSegment& work) {
   return pages;
 }
 
+// The pages as they are now, sealed: large writes that end meanwhile change those in memory.
+AlignedBuffer sealed_pages(Segment& segment, const std::vector<uint32_t>& pages) {
+  AlignedBuffer copies(pages.size() * kBlockSize);
+  for (size_t i = 0; i < pages.size(); ++i) {
+    segment.table.seal(pages[i]);
+    std::memcpy(copies.data() + i * kBlockSize, segment.table.page_bytes(pages[i]).data(), kBlockSize);
+  }
+  return copies;
+}
+
 Task<Status> write_table_pages(Segment& segment, SegmentGeometry geometry,
-                               const std::vector<uint32_t>& pages) {
-  for (const uint32_t page : pages) {
-    segment.table.seal(page);
-    const uint64_t at = geometry.page_offset(page, segment.table.target_copy(page));
-    Result<size_t> written = co_await segment.file->write_at(at, segment.table.page_bytes(page));
+                               const std::vector<uint32_t>& pages, ByteSpan sealed) {
+  for (size_t i = 0; i < pages.size(); ++i) {
+    const uint64_t at = geometry.page_offset(pages[i], segment.table.target_copy(pages[i]));
+    Result<size_t> written =
+        co_await segment.file->write_at(at, sealed.subspan(i * kBlockSize, kBlockSize));
     HF_CO_TRY(written);
   }
   co_return Status();
@@ -434,14 +500,14 @@ Task<Status> write_table_pages(Segment& segment, SegmentGeometry geometry,
 
 // A lost write of a page that says "never written" would turn data into zeroes without a sound.
 Task<Status> check_table_pages(Segment& segment, SegmentGeometry geometry,
-                               const std::vector<uint32_t>& pages) {
+                               const std::vector<uint32_t>& pages, ByteSpan sealed) {
   AlignedBuffer back(kBlockSize);
-  for (const uint32_t page : pages) {
-    const uint64_t at = geometry.page_offset(page, segment.table.target_copy(page));
+  for (size_t i = 0; i < pages.size(); ++i) {
+    const uint64_t at = geometry.page_offset(pages[i], segment.table.target_copy(pages[i]));
     Result<size_t> n = co_await segment.file->read_at(at, back.span());
     HF_CO_TRY(n);
-    const ByteSpan want = segment.table.page_bytes(page);
-    if (*n != kBlockSize || std::memcmp(back.data(), want.data(), kBlockSize) != 0) {
+    if (*n != kBlockSize ||
+        std::memcmp(back.data(), sealed.data() + i * kBlockSize, kBlockSize) != 0) {
       HF_PROBE("store.lost_table_write");
       co_return make_error(ErrorCode::kIo, "{}: the device lost a write of the CRC table at {}",
                            segment.file->path(), at);
@@ -457,6 +523,7 @@ Task<Status> write_segment(Segment& segment, SegmentGeometry geometry, const Dra
   const uint64_t start = uint64_t{work.index} * geometry.blocks();
   RunWriter writer(segment);
   for (const DrainRun& run : work.runs) {
+    if (run.record->is_intent()) continue;  // data and CRCs are where they belong
     if (run.record->is_data()) {
       Status written = co_await write_run(segment, writer, start, run);
       HF_CO_TRY(written);
@@ -468,7 +535,8 @@ Task<Status> write_segment(Segment& segment, SegmentGeometry geometry, const Dra
   Status flushed = co_await writer.flush();
   HF_CO_TRY(flushed);
   const std::vector<uint32_t> pages = touched_pages(work);
-  Status tabled = co_await write_table_pages(segment, geometry, pages);
+  const AlignedBuffer sealed = sealed_pages(segment, pages);
+  Status tabled = co_await write_table_pages(segment, geometry, pages, sealed.span());
   HF_CO_TRY(tabled);
   const bool unsynced = mutant(fresh ? StoreMutant::kReflinkNotSynced : StoreMutant::kFreeBeforeSync);
   if (!unsynced) {
@@ -479,7 +547,7 @@ Task<Status> write_segment(Segment& segment, SegmentGeometry geometry, const Dra
     HF_CO_TRY(synced);
   }
   if (!mutant(StoreMutant::kNoTableReadBack)) {
-    Status there = co_await check_table_pages(segment, geometry, pages);
+    Status there = co_await check_table_pages(segment, geometry, pages, sealed.span());
     HF_CO_TRY(there);
   }
   for (const uint32_t page : pages) segment.table.commit(page);

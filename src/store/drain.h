@@ -3,6 +3,9 @@
 //   prefix of batches ─► plan (per replica, layer, segment) ─► data and CRC table written, synced, read
 //   back ─► names synced ─► superblock (barriers) ─► checkpoint ─► ring and overlay freed
 //
+// Of a large write, whose data is in the image already, only the CRCs: as the table in memory has them. A
+// prefix ends before the first batch with large writes in flight.
+//
 // Everything may be done again after a crash: the records stay in the ring until the checkpoint, and a
 // layer whose barrier is in the superblock is not touched again.
 #pragma once
@@ -39,6 +42,8 @@ class Drain {
   double bytes_per_second() const;
   // One prefix, now; for recovery.
   Task<Status> drain_once();
+  // The head gets a segment file of its own, its name durable, before any record asks for it.
+  Task<Status> make_head_file(ReplicaImpl& replica, uint32_t index);
 
  private:
   struct StepState {
@@ -46,7 +51,6 @@ class Drain {
     Gate gate;
     Semaphore slots;
     std::optional<Error> error;
-    bool made_files = false;
   };
   static constexpr uint64_t kParallelSegments = 16;
   // A reflink of a file written at random is tens of milliseconds of one processor: never all of them.
@@ -63,11 +67,13 @@ class Drain {
   Task<Status> drain_step(ReplicaImpl& replica, const DrainStep& step);
   Task<void> segment_task(ReplicaImpl& replica, uint32_t layer, const DrainSegment& work,
                           StepState& state);
-  Task<Status> drain_segment(ReplicaImpl& replica, uint32_t layer, const DrainSegment& work,
-                             StepState& state);
+  Task<Status> drain_segment(ReplicaImpl& replica, uint32_t layer, const DrainSegment& work);
+  Task<Status> drain_locked_segment(ReplicaImpl& replica, uint32_t layer, const DrainSegment& work);
+  Task<Status> sync_names(ReplicaImpl& replica);
   Task<Status> in_place(ReplicaImpl& replica, SegmentKey key, const DrainSegment& work);
   Task<Status> into_new_file(ReplicaImpl& replica, std::optional<SegmentKey> source,
                              SegmentKey target, const DrainSegment& work);
+  Task<Status> make_head_file_locked(ReplicaImpl& replica, uint32_t index);
 
   PoolImpl& pool_;
   Signal changed_;

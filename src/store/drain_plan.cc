@@ -60,10 +60,11 @@ void DrainPlanner::add(const Record& record) {
     layer_ = record.entry.layer + 1;
     return;
   }
-  if (!record.changes_content()) return;
+  if (!record.changes_content() && !record.is_intent()) return;
   HF_ASSERT(map_.empty() || layer_ == record.entry.layer || mutant(StoreMutant::kBarrierIgnored),
             "record of layer {} among those of {}", record.entry.layer, layer_);
   layer_ = record.entry.layer;
+  // The newest counts, whether its data comes from the ring or is in the image already.
   if (mutant(StoreMutant::kOldestWins)) {
     add_oldest_wins(map_, record);
   } else {

@@ -47,6 +47,7 @@ std::unique_ptr<Batch> to_batch(const BatchHeader& header, AlignedBuffer memory,
   batch->consumed = consumed;
   batch->link = header.link;
   batch->payload_bytes = header.payload_bytes;
+  batch->settled_below = header.settled_below;
   batch->memory = std::move(memory);
   batch->records.resize(header.entries.size());
   for (size_t i = 0; i < header.entries.size(); ++i) {
@@ -143,6 +144,21 @@ Task<Result<std::optional<Later>>> find_later(File& file, uint64_t ring_bytes, P
   co_return later;
 }
 
+// The highest header says of all batches before it whose intents' data was durable.
+void prove_intents(JournalScan& scan) {
+  uint64_t settled_below = 0;
+  for (const BatchPtr& batch : scan.batches) {
+    settled_below = std::max(settled_below, batch->settled_below);
+  }
+  for (const BatchPtr& batch : scan.batches) {
+    for (Record& record : batch->records) {
+      if (!record.is_intent()) continue;
+      record.proven = batch->sequence < settled_below;
+      batch->doubtful = batch->doubtful || !record.proven;
+    }
+  }
+}
+
 }  // namespace
 
 Task<Result<JournalScan>> scan_journal(File& file, JournalCheckpoint checkpoint) {
@@ -178,6 +194,7 @@ Task<Result<JournalScan>> scan_journal(File& file, JournalCheckpoint checkpoint)
   scan.next_sequence = expected.sequence;
   scan.era = expected.era;
   scan.link = expected.link;
+  prove_intents(scan);
   if (checkpoint.clean && scan.batches.empty()) co_return scan;
   Result<std::optional<Later>> later =
       co_await find_later(file, ring, checkpoint.pool, scan.next_sequence);

@@ -104,6 +104,7 @@ std::unique_ptr<Batch> JournalWriter::build(const Plan& plan, const Ring::Place&
   header.header_bytes = static_cast<uint32_t>(plan.header_bytes);
   header.payload_bytes = static_cast<uint32_t>(plan.payload_bytes);
   header.previous_link = position_.link;
+  header.settled_below = batch->settled_below = sink_.settled_below();
   header.entries.reserve(plan.entries);
   std::vector<uint32_t> crcs;
   crcs.reserve(kMaxBatchPayload / kBlockSize);  // never grows: entries view it
@@ -113,6 +114,8 @@ std::unique_ptr<Batch> JournalWriter::build(const Plan& plan, const Ring::Place&
     Append& append = queue_.pop_front();
     taken.push_back(append);
     record.replica = append.replica;
+    append.batch_sequence = batch->sequence;
+    if (append.entry.type == EntryType::kIntent) ++batch->in_flight;
     if (append.entry.type == EntryType::kWrite) {
       const size_t first_crc = crcs.size();
       std::memcpy(payload + at, append.payload.data(), append.payload.size());
@@ -179,6 +182,7 @@ Task<Result<bool>> JournalWriter::write_seal(uint64_t new_era) {
   header.header_bytes = kBlockSize;
   header.previous_link = position_.link;
   header.seal = true;
+  header.settled_below = sink_.settled_below();
   encode_batch_header(header, batch.memory.span());
   batch.position = place->position;
   Status written = co_await write(batch);

@@ -23,10 +23,11 @@ namespace hf {
 // One entry on its way into the journal; lives in the frame that waits for `done`.
 struct Append : ListHook {
   JournalEntry entry;
-  ByteSpan payload;  // kWrite: entry.length bytes; read until done
+  ByteSpan payload;  // kWrite: entry.length bytes; read until done. kIntent: none, entry.crcs is given
   std::shared_ptr<ReplicaImpl> replica;
   Event done;
   Status status;
+  uint64_t batch_sequence = 0;  // of the batch that it went into
 };
 
 // What the writer tells its pool; called on the loop, must not block.
@@ -43,6 +44,8 @@ class BatchSink {
   virtual void room_wanted() = 0;
   // How long to hold back a batch of so many bytes (pace.h).
   virtual Duration pause(uint64_t bytes) const = 0;
+  // The data of all intents in durable batches of lower sequences is durable too.
+  virtual uint64_t settled_below() = 0;
 };
 
 class JournalWriter {

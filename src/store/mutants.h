@@ -28,6 +28,16 @@ enum class StoreMutant : uint8_t {
   kVisibleTrusted,        // recovery does not sync what it has read
   kGapIgnored,            // recovery takes any broken batch for a torn tail
   kRoomNotReserved,       // a snapshot is acknowledged before its superblock has room for it
+  kDirectAckBeforeSync,   // a large write is answered before its data is synced
+  kDataBeforeIntent,      // the data of a large write does not wait for its intent
+  kMismatchAccepted,      // recovery takes what lies there for a large write that had ended
+  kIntentCrcsNotDrained,  // the ring is freed before the CRCs of large writes are in the tables
+  kDrainPassesIntents,    // the drain does not wait for large writes in flight: barriers, reflinks
+  kDirectOverOverlay,     // a large write goes straight over records that wait for their drain
+  kReadPassesDirect,      // reads do not wait for the large writes that they overlap
+  kWritePassesDirect,     // nor do writes
+  kHeadFileNotNamed,      // a large write goes into a file whose name is not durable
+  kDirectEvicted,         // segments with CRCs that are only in memory are evicted
 };
 
 inline thread_local StoreMutant t_store_mutant = StoreMutant::kNone;

@@ -80,9 +80,15 @@ std::vector<const Record*> undrained_records(const OfflinePool& pool,
   return out;
 }
 
-Task<Result<std::unique_ptr<OfflineSegment>>> open_offline_segment(FileSystem& fs,
-                                                                   const OfflineReplica& replica,
-                                                                   SegmentKey key) {
+std::vector<DrainSegment> undrained_intents(const OfflinePool& pool, const Superblock& superblock) {
+  const std::vector<const Record*> records = undrained_records(pool, superblock);
+  return newest_intents(records, superblock.head_layer, superblock.segment_bytes / kBlockSize,
+                        superblock.size_bytes / kBlockSize);
+}
+
+Task<Result<std::unique_ptr<OfflineSegment>>> open_offline_segment(
+    FileSystem& fs, const OfflineReplica& replica, SegmentKey key,
+    const std::vector<DrainSegment>& intents) {
   SegmentGeometry geometry;
   geometry.segment_bytes = replica.superblock.segment_bytes;
   OpenOptions options;
@@ -103,6 +109,12 @@ Task<Result<std::unique_ptr<OfflineSegment>>> open_offline_segment(FileSystem& f
   segment->loaded = segment->table.load(copies.span());
   for (const uint32_t page : segment->loaded.doubtful) {
     Status settled = co_await settle_doubtful_page(*segment->file, segment->table, page);
+    HF_CO_TRY(settled);
+  }
+  for (const DrainSegment& of_segment : intents) {
+    if (of_segment.index != key.index || key.layer != replica.superblock.head_layer) continue;
+    Status settled =
+        co_await settle_intents(*segment->file, segment->table, of_segment, geometry.blocks());
     HF_CO_TRY(settled);
   }
   co_return std::move(segment);

@@ -7,6 +7,7 @@
 #include "format/pool_file.h"
 #include "runtime/file.h"
 #include "store/extent_map.h"
+#include "store/intents.h"
 #include "store/journal_recovery.h"
 #include "store/offline.h"
 #include "store/segment_map.h"
@@ -36,6 +37,9 @@ Task<Result<OfflinePool>> load_offline(FileSystem& fs, const PoolConfig& config)
 // Records of the ring that the image of this replica does not have yet, in their order.
 std::vector<const Record*> undrained_records(const OfflinePool& pool, const Superblock& superblock);
 
+// What the ring's intents say of blocks in the head's own files, by segment.
+std::vector<DrainSegment> undrained_intents(const OfflinePool& pool, const Superblock& superblock);
+
 // A segment file's data and table, opened for reading; its doubtful pages settled.
 struct OfflineSegment {
   OfflineSegment(std::unique_ptr<File> f, CrcTable t) : file(std::move(f)), table(std::move(t)) {}
@@ -43,8 +47,9 @@ struct OfflineSegment {
   CrcTable table;
   CrcTable::Loaded loaded;
 };
-Task<Result<std::unique_ptr<OfflineSegment>>> open_offline_segment(FileSystem& fs,
-                                                                   const OfflineReplica& replica,
-                                                                   SegmentKey key);
+// With what the intents say of it, as a recovery would have it.
+Task<Result<std::unique_ptr<OfflineSegment>>> open_offline_segment(
+    FileSystem& fs, const OfflineReplica& replica, SegmentKey key,
+    const std::vector<DrainSegment>& intents);
 
 }  // namespace hf

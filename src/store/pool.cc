@@ -1,6 +1,8 @@
 // A pool that runs: batches, failure, space, checkpoints, stop.
 #include "store/pool.h"
 
+#include <algorithm>
+
 #include "base/log.h"
 #include "runtime/fault_point.h"
 #include "store/mutants.h"
@@ -57,6 +59,7 @@ void PoolImpl::batch_durable(std::unique_ptr<Batch> batch) {
   stats_.records += batch->records.size();
   for (Record& record : batch->records) {
     account(record, true);
+    if (record.is_intent()) direct_undrained_ += record.entry.length;
     if (record.replica != nullptr && !record.skip) record.replica->on_durable(record);
   }
   overlay_payload_ += batch->payload_bytes;
@@ -97,10 +100,12 @@ void PoolImpl::account(const Record& record, bool add) {
 // --- space ------------------------------------------------------------------------------------------
 
 Task<Status> PoolImpl::refresh_space() {
+  const uint64_t ended = direct_ended_;
   Result<SpaceInfo> info = co_await world_.fs.space(config_.data_dir);
   HF_CO_TRY(info);
   space_.total = info->total_bytes;
   space_.free = info->free_bytes;
+  direct_ended_known_ = std::max(direct_ended_known_, ended);
   space_.reserve = config_.reserve_bytes != 0 ? config_.reserve_bytes
                                               : default_reserve(info->total_bytes);
   co_return Status();
@@ -108,7 +113,8 @@ Task<Status> PoolImpl::refresh_space() {
 
 bool PoolImpl::fits(uint64_t worst_case, uint64_t reserve) const {
   SpaceState space = space_;
-  space.pending = worst_case_bytes(overlay_payload_, touched_.size()) + writer_->queued_bytes();
+  space.pending = worst_case_bytes(overlay_payload_, touched_.size()) + writer_->queued_bytes() +
+                  worst_case_bytes(direct_in_flight_ + direct_ended_ - direct_ended_known_, 0);
   space.reserve = reserve;
   return admits(space, worst_case);
 }
@@ -167,6 +173,63 @@ Task<Status> PoolImpl::admit_metadata() {
   co_return Status();
 }
 
+// --- large writes -----------------------------------------------------------------------------------
+
+uint64_t PoolImpl::settled_below() {
+  // The batches are numbered without gaps.
+  if (!batches_.empty()) settled_below_ = std::max(settled_below_, batches_.front()->sequence);
+  while (const Batch* batch = find_batch(settled_below_)) {
+    if (batch->in_flight > 0 || batch->doubtful) return settled_below_;
+    ++settled_below_;
+  }
+  return settled_below_ = writer_->next_sequence();
+}
+
+Batch* PoolImpl::find_batch(uint64_t sequence) {
+  if (batches_.empty() || sequence < batches_.front()->sequence ||
+      sequence - batches_.front()->sequence >= batches_.size()) {
+    return nullptr;
+  }
+  Batch* const batch = batches_[sequence - batches_.front()->sequence].get();
+  HF_ASSERT(batch->sequence == sequence, "{} {}", batch->sequence, sequence);
+  return batch;
+}
+
+// A quarter of the files that may be open: the rest is for everybody else.
+uint64_t PoolImpl::pins_max() const { return std::max<uint64_t>(2, config_.open_files / 4); }
+
+bool PoolImpl::may_go_direct() const {
+  return direct_undrained_ < kMaxDirectUndrained && pinned_segments_ < pins_max();
+}
+
+bool PoolImpl::must_drain_direct() const {
+  return direct_undrained_ >= kDirectUndrainedDue || pinned_segments_ >= pins_max() / 2;
+}
+
+void PoolImpl::direct_ended(uint64_t bytes) {
+  direct_in_flight_ -= bytes;
+  direct_ended_ += bytes;
+}
+
+void PoolImpl::pin(uint64_t sequence, std::shared_ptr<Segment> segment) {
+  Batch* const batch = find_batch(sequence);
+  if (batch == nullptr || mutant(StoreMutant::kDirectEvicted)) return;
+  if (std::find(batch->pinned.begin(), batch->pinned.end(), segment) != batch->pinned.end()) return;
+  if (segment->pins++ == 0) ++pinned_segments_;
+  batch->pinned.push_back(std::move(segment));
+}
+
+void PoolImpl::intent_ended(uint64_t sequence, bool in_doubt) {
+  Batch* const batch = find_batch(sequence);
+  HF_ASSERT(batch != nullptr || mutant(StoreMutant::kDrainPassesIntents), "{}", sequence);
+  if (batch == nullptr) return;
+  batch->doubtful = batch->doubtful || in_doubt;
+  --batch->in_flight;
+  drain_->wake();
+}
+
+bool PoolImpl::room_for_file() const { return fits(kSegmentOverhead, space_.reserve); }
+
 // --- checkpoints ------------------------------------------------------------------------------------
 
 JournalCheckpoint PoolImpl::checkpoint_after(size_t count, bool clean) const {
@@ -185,6 +248,10 @@ JournalCheckpoint PoolImpl::checkpoint_after(size_t count, bool clean) const {
 Task<Status> PoolImpl::write_next_checkpoint(JournalCheckpoint next) {
   next.generation = checkpoint_.generation + 1;
   Status written = co_await write_checkpoint(*journal_, next);
+  // One of its copies may count already: what is behind it must never be drained again, in another order.
+  if (written.code() == ErrorCode::kNoSpace) {
+    co_return make_error(ErrorCode::kIo, "{}", written.error().message());
+  }
   HF_CO_TRY(written);
   checkpoint_ = next;
   co_return Status();
@@ -203,7 +270,11 @@ Task<Status> PoolImpl::release_batches(size_t count) {
     batches_.pop_front();
     for (Record& record : batch->records) {
       account(record, false);
+      if (record.is_intent()) direct_undrained_ -= record.entry.length;
       if (record.replica != nullptr) record.replica->overlay().erase(record);
+    }
+    for (const std::shared_ptr<Segment>& segment : batch->pinned) {
+      if (--segment->pins == 0) --pinned_segments_;
     }
     overlay_payload_ -= batch->payload_bytes;
     stats_.drained_bytes += batch->payload_bytes;

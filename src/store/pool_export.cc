@@ -35,6 +35,7 @@ class Exporter {
   Exporter(FileSystem& fs, const OfflineReplica& replica, ExportSink& sink, View view)
       : fs_(fs), replica_(replica), sink_(sink), view_(view) {}
 
+  void add_intents(std::vector<DrainSegment> intents) { intents_ = std::move(intents); }
   void add_records(const std::vector<const Record*>& records) {
     for (const Record* record : records) {
       if (record->changes_content() && record->entry.layer <= view_.layer) overlay_.insert(*record);
@@ -65,7 +66,7 @@ class Exporter {
     const std::optional<SegmentKey> key = replica_.segments.visible(index, layer);
     if (key) {
       Result<std::unique_ptr<OfflineSegment>> got =
-          co_await open_offline_segment(fs_, replica_, *key);
+          co_await open_offline_segment(fs_, replica_, *key, intents_);
       HF_CO_TRY(got);
       opened = std::move(*got);
     }
@@ -124,6 +125,7 @@ class Exporter {
   ExportSink& sink_;
   View view_;
   ExtentMap overlay_;
+  std::vector<DrainSegment> intents_;
 };
 
 }  // namespace
@@ -157,6 +159,7 @@ Task<Result<uint64_t>> export_replica(World world, PoolConfig config, ReplicaId 
   HF_CO_TRY(view);
   Exporter exporter(world.fs, *found, sink, *view);
   exporter.add_records(undrained_records(*pool, found->superblock));
+  exporter.add_intents(undrained_intents(*pool, found->superblock));
   Status done = co_await exporter.run();
   HF_CO_TRY(done);
   co_return view->size_bytes;

@@ -51,6 +51,7 @@ class PoolImpl final : public Pool, public BatchSink {
   bool room_in_overlay(uint64_t bytes) const override;
   void room_wanted() override;
   Duration pause(uint64_t bytes) const override;
+  uint64_t settled_below() override;
 
   // --- for open and create
   // Loads replicas, replays the scan, seals the ring, starts the tasks.
@@ -87,12 +88,35 @@ class PoolImpl final : public Pool, public BatchSink {
   Task<Status> remove_tree(std::string directory);
   uint64_t last_durable_sequence() const { return writer_->next_sequence() - 1; }
   Gate& calls() { return calls_; }
+  Gate& tasks() { return tasks_; }
+
+  // --- large writes (large_write.h)
+  // Blocks that may be on their way into the image, of all replicas; first come first served.
+  Semaphore& direct_room() { return direct_room_; }
+  // May more be written whose CRCs wait for their drain?
+  bool may_go_direct() const;
+  bool must_drain_direct() const;
+  // For what such a write may allocate; the file system's own figure knows of those that ended before it
+  // was asked.
+  void direct_begun(uint64_t bytes) { direct_in_flight_ += bytes; }
+  void direct_ended(uint64_t bytes);
+  // The batch that holds the intent keeps the segment open until it has been drained.
+  void pin(uint64_t sequence, std::shared_ptr<Segment> segment);
+  // An intent of this batch is in flight no more; in doubt: its blocks are not what it says.
+  void intent_ended(uint64_t sequence, bool in_doubt);
+  // Room for a segment file that nobody has asked for yet.
+  bool room_for_file() const;
 
  private:
   friend class Drain;
   Task<Status> settle_names();
   Task<Status> load_replica(const std::string& name);
   Task<Status> replay(JournalScan& scan);
+  Task<Status> settle_replica_intents(ReplicaImpl& replica, std::vector<const Record*> records);
+  Task<Status> settle_segment(ReplicaImpl& replica, const DrainSegment& intents);
+  Task<Status> settle_recovered_intents();
+  Batch* find_batch(uint64_t sequence);
+  uint64_t pins_max() const;
   Status replay_record(Record& record, uint64_t sequence,
                        const std::unordered_map<ReplicaId, uint64_t>& deletes);
   Task<Status> finish_deletes();
@@ -131,6 +155,14 @@ class PoolImpl final : public Pool, public BatchSink {
   std::unordered_map<uint64_t, uint32_t> touched_;  // replica number and segment → records
   SpaceState space_;
   Mutex admission_;
+
+  Semaphore direct_room_{kMaxDirectInFlight / kBlockSize};
+  uint64_t direct_in_flight_ = 0;       // bytes
+  uint64_t direct_ended_ = 0;           // bytes since the pool was opened
+  uint64_t direct_ended_known_ = 0;     // of them, those that space_.free knows of
+  uint64_t direct_undrained_ = 0;       // bytes of intents in batches_
+  uint64_t pinned_segments_ = 0;
+  uint64_t settled_below_ = 0;
 
   Gate calls_;   // public calls inside
   Gate tasks_;   // writer, drain

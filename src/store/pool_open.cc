@@ -1,10 +1,18 @@
 // Recovery: replicas from their superblocks, records from the ring, then a seal.
 #include "base/log.h"
 #include "runtime/fault_point.h"
+#include "store/intents.h"
 #include "store/mutants.h"
 #include "store/pool_impl.h"
 
 namespace hf {
+namespace {
+
+// For the last writes of a process that was killed: a device may hang.
+constexpr Duration kLockPause = 20ms;
+constexpr int kMaxLockTries = 3000;
+
+}  // namespace
 
 Task<Status> PoolImpl::start(JournalScan scan) {
   checkpoint_ = scan.checkpoint;
@@ -27,6 +35,8 @@ Task<Status> PoolImpl::start(JournalScan scan) {
   config_.overlay_bytes = std::min(config_.overlay_bytes, position.ring_bytes);
   Status replayed = co_await replay(scan);
   HF_CO_TRY(replayed);
+  Status intents = co_await settle_recovered_intents();
+  HF_CO_TRY(intents);
   Status sealed = co_await seal(scan);
   HF_CO_TRY(sealed);
   Status deleted = co_await finish_deletes();
@@ -147,6 +157,74 @@ Task<Status> PoolImpl::replay(JournalScan& scan) {
   co_return Status();
 }
 
+// Large writes that were in flight, or that nobody can say of whether they had ended: their CRCs become those
+// of what lies there, before anybody reads it. Those that had ended get theirs from the ring.
+Task<Status> PoolImpl::settle_recovered_intents() {
+  std::unordered_map<ReplicaImpl*, std::vector<const Record*>> of_replica;
+  for (const std::unique_ptr<Batch>& batch : batches_) {
+    for (const Record& record : batch->records) {
+      if (record.replica != nullptr && !record.skip) {
+        of_replica[record.replica.get()].push_back(&record);
+      }
+    }
+  }
+  for (const auto& [id, replica] : replicas_) {
+    const auto found = of_replica.find(replica.get());
+    if (found == of_replica.end() || replica->is_deleted()) continue;
+    Status settled = co_await settle_replica_intents(*replica, std::move(found->second));
+    HF_CO_TRY(settled);
+  }
+  co_return Status();
+}
+
+Task<Status> PoolImpl::settle_replica_intents(ReplicaImpl& replica,
+                                              std::vector<const Record*> records) {
+  const std::vector<DrainSegment> intents =
+      newest_intents(records, replica.superblock().head_layer, replica.blocks_per_segment(),
+                     replica.size() / kBlockSize);
+  if (intents.empty()) co_return Status();
+  Status loaded = co_await replica.load();
+  HF_CO_TRY(loaded);
+  for (const DrainSegment& segment : intents) {
+    Status settled = co_await settle_segment(replica, segment);
+    HF_CO_TRY(settled);
+  }
+  co_return Status();
+}
+
+Task<Status> PoolImpl::settle_segment(ReplicaImpl& replica, const DrainSegment& intents) {
+  const SegmentKey key{intents.index, replica.superblock().head_layer};
+  if (replica.segments().visible(key.index, key.layer) != key) {
+    co_return make_error(ErrorCode::kCorruption,
+                         "the journal of pool {} tells of a write to {}/{}, which is missing",
+                         id().to_string(), replica.segment_directory(),
+                         segment_name(key.index, key.layer));
+  }
+  Result<std::shared_ptr<Segment>> got = co_await cache_.get(replica.place(), key);
+  HF_CO_TRY(got);
+  const std::shared_ptr<Segment> segment = *got;
+  if (has_open(intents)) {
+    // The lock is that of a process that was killed until its last write has ended.
+    for (int tries = 0; !segment->locked; ++tries) {
+      Status locked = segment->file->try_lock();
+      segment->locked = locked.ok();
+      if (segment->locked) break;
+      if (locked.code() != ErrorCode::kLocked || tries >= kMaxLockTries) co_return locked;
+      Status slept = co_await world_.clock.sleep_for(kLockPause, CancelToken());
+      HF_CO_TRY(slept);
+    }
+    if (!mutant(StoreMutant::kVisibleTrusted)) {
+      Result<size_t> synced = co_await segment->file->sync_data();
+      HF_CO_TRY(synced);
+    }
+  }
+  Status settled = co_await settle_intents(*segment->file, segment->table, intents,
+                                           replica.blocks_per_segment());
+  HF_CO_TRY(settled);
+  pin(batches_.back()->sequence, segment);
+  co_return Status();
+}
+
 Task<Status> PoolImpl::finish_deletes() {
   for (auto it = replicas_.begin(); it != replicas_.end();) {
     const std::shared_ptr<ReplicaImpl> replica = it->second;
@@ -165,9 +243,9 @@ Task<Status> PoolImpl::finish_deletes() {
 // A new era, durable before anything is served: what this recovery did not take can never come back. A
 // ring without room for the seal is drained first, which is safe: nothing has been served yet.
 Task<Status> PoolImpl::seal(JournalScan& scan) {
-  const bool was_clean = scan.checkpoint.clean;
-  if (was_clean) {
-    // The mark must go before anything follows it.
+  // The mark must go before anything follows it; so must the older version, so that an older program
+  // refuses what is to come.
+  if (scan.checkpoint.clean || scan.checkpoint.version < kJournalVersion) {
     Status marked = co_await write_next_checkpoint(checkpoint_after(0, false));
     HF_CO_TRY(marked);
   }

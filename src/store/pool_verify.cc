@@ -2,6 +2,7 @@
 #include <set>
 
 #include "store/offline_pool.h"
+#include "store/pool_names.h"
 
 namespace hf {
 namespace {
@@ -43,9 +44,16 @@ class Verifier {
                                     replica.superblock.size_bytes / kBlockSize);
       for (uint64_t b = record->first_block(); b < end; ++b) rewritten.insert(b);
     }
+    const std::vector<DrainSegment> intents = undrained_intents(pool_, replica.superblock);
+    for (const DrainSegment& of_segment : intents) {
+      const SegmentKey key{of_segment.index, replica.superblock.head_layer};
+      if (replica.segments.visible(key.index, key.layer) == key) continue;
+      add(make_error(ErrorCode::kCorruption, "{}/{}/{}: missing, but the journal tells of a write to it",
+                     replica.directory, kSegmentsName, segment_name(key.index, key.layer)));
+    }
     for (const SegmentKey& key : replica.segments.keys()) {
       ++report_.segments;
-      Status checked = co_await segment(replica, key, rewritten);
+      Status checked = co_await segment(replica, key, rewritten, intents);
       if (!checked.ok()) add(checked.error());
     }
   }
@@ -55,9 +63,10 @@ class Verifier {
 
  private:
   Task<Status> segment(const OfflineReplica& replica, SegmentKey key,
-                       const std::set<uint64_t>& rewritten) {
+                       const std::set<uint64_t>& rewritten,
+                       const std::vector<DrainSegment>& intents) {
     Result<std::unique_ptr<OfflineSegment>> opened =
-        co_await open_offline_segment(fs_, replica, key);
+        co_await open_offline_segment(fs_, replica, key, intents);
     HF_CO_TRY(opened);
     OfflineSegment& segment = **opened;
     for (const uint32_t page : segment.loaded.broken) {

@@ -14,16 +14,18 @@
 namespace hf {
 
 class ReplicaImpl;
-struct Batch;
+struct Segment;
 
 struct Record {
   JournalEntry entry;  // crcs point into the batch's header
   std::shared_ptr<ReplicaImpl> replica;
   const std::byte* payload = nullptr;  // kWrite
   bool skip = false;                   // in the image already, or its replica is gone
+  bool proven = false;                 // an intent that recovery found: its data was durable
 
   uint64_t first_block() const { return entry.offset / kBlockSize; }
   uint64_t blocks() const { return entry.length / kBlockSize; }
+  bool is_intent() const { return entry.type == EntryType::kIntent; }
   bool is_data() const { return entry.type == EntryType::kWrite; }
   bool changes_content() const {
     return entry.type == EntryType::kWrite || entry.type == EntryType::kWriteZeroes;
@@ -45,6 +47,13 @@ struct Batch {
   uint64_t payload_bytes = 0;
   AlignedBuffer memory;   // header and payload
   std::vector<Record> records;  // never changes size once made
+  uint64_t settled_below = 0;   // as its header says
+  // Large writes of its intents that are on their way into the image: it cannot be drained before.
+  uint32_t in_flight = 0;
+  // Some intent's blocks are not what the intent says: no header may call it settled.
+  bool doubtful = false;
+  // Segments whose tables in memory have CRCs of its intents that are not on the medium: not evicted.
+  std::vector<std::shared_ptr<Segment>> pinned;
 };
 
 }  // namespace hf

@@ -1,16 +1,20 @@
 // Replica: one copy of one volume in a pool: a byte range of fixed size, addressed in 4 KiB blocks.
 //
 //   write ──► journal batch (durable) ──► acknowledged ──► overlay ──► drain ──► segment files
+//   large write ──► intent in a journal batch (durable) ──► segment files (durable) ──► acknowledged
 //   read  ──► overlay, else the segment file at the highest layer, CRC checked ──► bytes
 //
 // Offsets and lengths are multiples of kBlockSize and lie inside size() (else kInvalidArgument); a zero
-// length succeeds. All calls belong to the pool's loop; many may be in flight. Buffers stay valid until
-// the call returns. A call that was started is not cancelled: it ends when the disk answers.
+// length succeeds. All calls belong to the pool's loop; many may be in flight. Buffers stay valid, and
+// what is written unchanged, until the call returns. A call that was started is not cancelled: it ends
+// when the disk answers.
 //
 // Acknowledged means durable: when write, write_zeroes, discard or snapshot returns ok, its effect
 // survives power loss. A call that returned an error, or none because of a crash, may have happened for
-// any subset of its blocks, each block whole. Concurrent overlapping writes take effect in the order of
-// the calls; the coordinator submits overlapping writes in the order of their sequences.
+// any subset of its blocks, each block whole; a crash in a write of PoolConfig::large_write_bytes or more
+// may have changed any subset of the 512-byte sectors, as on any disk. What is read after it stays.
+// Concurrent overlapping writes take effect in the order of the calls; the coordinator submits overlapping
+// writes in the order of their sequences.
 //
 // Common errors: kFenced (header.epoch is not the promised one), kFailedPool (an earlier durable write
 // of the pool failed; nothing is ever retried), kNoSpace (pool at its watermark, nothing was written),

@@ -1,10 +1,12 @@
-// ReplicaImpl: a replica's state in memory. Split by verb: replica_io.cc (read, write), snapshot.cc,
-// clone.cc, restore.cc, resize.cc, replica_meta.cc (superblock, promise, files).
+// ReplicaImpl: a replica's state in memory. Split by verb: replica_io.cc (read, write), large_write.cc,
+// snapshot.cc, restore.cc, resize.cc, replica_meta.cc (superblock, promise, files).
 //
 // Layers. `superblock_.head_layer` is the head as far as the image goes; `write_layer_` is the head as
 // far as the journal goes: they differ while snapshot barriers wait for their drain.
 #pragma once
 
+#include <algorithm>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <string>
@@ -16,6 +18,7 @@
 #include "runtime/world.h"
 #include "store/extent_map.h"
 #include "store/journal_writer.h"
+#include "store/large_write.h"
 #include "store/replica.h"
 #include "store/segment_cache.h"
 #include "store/segment_map.h"
@@ -69,6 +72,8 @@ class ReplicaImpl final : public Replica, public std::enable_shared_from_this<Re
   void mark_deleted() { deleted_ = true; }
   Gate& gate() { return gate_; }
   Mutex& maintenance() { return maintenance_; }
+  SegmentLocks& file_makers() { return file_makers_; }
+  DirectWrites& direct() { return direct_; }
 
   // A record of this replica has become durable (or was found by recovery): overlay, pending snapshots.
   void on_durable(const Record& record);
@@ -77,10 +82,12 @@ class ReplicaImpl final : public Replica, public std::enable_shared_from_this<Re
   // Lists the segment files once, and removes what a crash left behind.
   Task<Status> load();
   bool is_loaded() const { return loaded_; }
-  // Names in the segment directory are durable. Not so at first: an earlier process may have made some
-  // and died before it synced them.
-  bool names_synced() const { return names_synced_; }
-  void set_names_synced() { names_synced_ = true; }
+  // Names in the segment directory, numbered as they are made; 1 stands for all those of earlier processes,
+  // which may have died before they synced them.
+  uint64_t new_name() { return ++names_made_; }
+  uint64_t names_made() const { return names_made_; }
+  bool is_named(uint64_t name) const { return names_synced_ >= name; }
+  void set_names_synced(uint64_t up_to) { names_synced_ = std::max(names_synced_, up_to); }
   // Segment files grow, shrink or go: what allocated_bytes() knew is over.
   void allocation_changes() { ++allocation_version_; }
   // Unlinks files that nobody sees (all, or of one segment).
@@ -104,6 +111,41 @@ class ReplicaImpl final : public Replica, public std::enable_shared_from_this<Re
   Status check_header(const WriteHeader& header) const;
   Task<Status> write_entries(WriteHeader header, EntryType type, uint64_t offset, uint64_t length,
                              ByteSpan data);
+  // Makes and queues the entries of one call, in its order; `appends` stays until they have ended. Of a
+  // write `data` is the payload, of an intent `crcs` go with it.
+  void enqueue_entries(std::deque<Append>& appends, const WriteHeader& header, EntryType type,
+                       uint64_t offset, uint64_t length, ByteSpan data,
+                       std::span<const uint32_t> crcs);
+  Task<Status> wait_appended(std::deque<Append>& appends);
+
+  // --- large_write.cc
+  struct DirectPart {
+    std::shared_ptr<Segment> segment;
+    uint32_t index = 0;
+    uint32_t first = 0;  // block in the segment
+    uint32_t count = 0;
+  };
+  struct DirectPlan {
+    DirectPlan() = default;
+    std::vector<DirectPart> parts;  // in the order of the image
+  };
+  bool must_wait_for_direct(uint64_t first, uint64_t count) const;
+  bool must_wait_to_read(uint64_t first, uint64_t count) const;
+  WriteFacts write_facts(uint64_t first, uint64_t count);
+  // True: it goes straight, and holds its share of the pool's direct room.
+  Task<bool> plan_direct(uint64_t first, uint64_t count, DirectPlan* plan);
+  Task<std::shared_ptr<Segment>> head_file(uint32_t index);
+  void make_file_ahead(uint32_t index);
+  Task<void> file_ahead_task(std::shared_ptr<ReplicaImpl> self, uint32_t index);
+  void follow_stream(uint64_t first, uint64_t count);
+  Task<Status> write_direct(WriteHeader header, uint64_t offset, ByteSpan data, DirectPlan& plan,
+                            MutexGuard& admission);
+  Task<Status> direct_into_image(DirectPlan& plan, std::deque<Append>& intents, ByteSpan data,
+                                 const std::vector<uint32_t>& crcs);
+  Task<Status> write_parts(DirectPlan& plan, ByteSpan data);
+  Task<Status> sync_parts(DirectPlan& plan);
+  Task<Status> take_crcs(DirectPlan& plan);
+
   // The common read: see read().
   struct DirectRead {
     static constexpr uint32_t kMaxBlocks = 32;
@@ -143,9 +185,15 @@ class ReplicaImpl final : public Replica, public std::enable_shared_from_this<Re
   uint64_t superblock_room_ = kSuperblockFirstRoom;  // of each copy in its file, at least
   std::vector<uint32_t> pinned_;
   ExtentMap overlay_;
+  IntrusiveList<QueuedRange> queued_;  // on their way into the journal, not yet in the overlay
+  DirectWrites direct_;
+  SegmentLocks ahead_;                 // head files that are being made ahead
+  SegmentLocks file_makers_;           // by the drain, or ahead
+  uint64_t stream_end_ = 0;            // block behind the last large write
   SegmentMap map_;
   bool loaded_ = false;
-  bool names_synced_ = false;
+  uint64_t names_made_ = 1;
+  uint64_t names_synced_ = 0;
   bool deleted_ = false;
   Gate gate_;            // calls inside
   Gate appends_;         // journal entries on their way

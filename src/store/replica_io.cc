@@ -79,23 +79,68 @@ Task<Status> ReplicaImpl::write_entries(WriteHeader header, EntryType type, uint
   Status range = check_range(offset, length, size());
   HF_CO_TRY(range);
   if (length == 0) co_return Status();
+  const uint64_t first = offset / kBlockSize, count = length / kBlockSize;
   // One behind the other, so that a write that waits for space is not overtaken: the calls keep their
   // order until they are queued.
   if (!pool_.admission().try_lock()) co_await pool_.admission().lock();
   MutexGuard admission(pool_.admission());
   if (type == EntryType::kWrite) {
-    Status admitted = co_await pool_.admit(*this, offset / kBlockSize, length / kBlockSize);
+    Status admitted = co_await pool_.admit(*this, first, count);
     HF_CO_TRY(admitted);
   }
-  while (restoring_) co_await resumed_.wait();
+  while (restoring_ || must_wait_for_direct(first, count)) {
+    if (restoring_) {
+      co_await resumed_.wait();
+    } else {
+      HF_PROBE("store.write_waits_for_direct");
+      co_await direct_.wait_clear(first, count);
+    }
+  }
   Status fence = check_header(header);
   HF_CO_TRY(fence);
   range = check_range(offset, length, size());  // a restore may have changed it
   HF_CO_TRY(range);
   Gate::Pass appending(appends_);
   HF_ASSERT(appending);
-  const uint64_t piece = type == EntryType::kWrite ? kMaxEntryBytes : length;
+  if (type == EntryType::kWrite && is_large(length, pool_.config().large_write_bytes)) {
+    if (all_zero(data)) {
+      type = EntryType::kWriteZeroes;
+      data = ByteSpan();
+    } else {
+      DirectPlan plan;
+      bool direct = co_await plan_direct(first, count, &plan);
+      follow_stream(first, count);
+      if (direct) co_return co_await write_direct(header, offset, data, plan, admission);
+    }
+  }
+  QueuedRange queued;
+  queued.first = first;
+  queued.count = count;
+  queued_.push_back(queued);
   std::deque<Append> appends;
+  enqueue_entries(appends, header, type, offset, length, data, {});
+  admission.unlock();
+  Status status;
+  for (Append& append : appends) {
+    co_await append.done.wait();
+    if (!append.status.ok() && status.ok()) status = append.status;
+  }
+  if (status.ok()) {
+    ++stats_.writes;
+    stats_.written_bytes += length;
+  }
+  co_return status;
+}
+
+bool ReplicaImpl::must_wait_for_direct(uint64_t first, uint64_t count) const {
+  return !direct_.empty() && direct_.overlaps(first, count) &&
+         !mutant(StoreMutant::kWritePassesDirect);
+}
+
+void ReplicaImpl::enqueue_entries(std::deque<Append>& appends, const WriteHeader& header,
+                                  EntryType type, uint64_t offset, uint64_t length, ByteSpan data,
+                                  std::span<const uint32_t> crcs) {
+  const uint64_t piece = type == EntryType::kWriteZeroes ? length : kMaxEntryBytes;
   for (uint64_t at = 0; at < length; at += piece) {
     Append& append = appends.emplace_back();
     JournalEntry& entry = append.entry;
@@ -109,18 +154,19 @@ Task<Status> ReplicaImpl::write_entries(WriteHeader header, EntryType type, uint
     entry.length = std::min(piece, length - at);
     entry.layer = write_layer_;
     if (type == EntryType::kWrite) append.payload = data.subspan(at, entry.length);
+    if (type == EntryType::kIntent) {
+      entry.crcs = crcs.subspan(at / kBlockSize, entry.length / kBlockSize);
+    }
     append.replica = shared_from_this();
     pool_.writer().enqueue(append);
   }
-  admission.unlock();
+}
+
+Task<Status> ReplicaImpl::wait_appended(std::deque<Append>& appends) {
   Status status;
   for (Append& append : appends) {
     co_await append.done.wait();
     if (!append.status.ok() && status.ok()) status = append.status;
-  }
-  if (status.ok()) {
-    ++stats_.writes;
-    stats_.written_bytes += length;
   }
   co_return status;
 }
@@ -187,7 +233,7 @@ bool ReplicaImpl::plan_direct_read(uint64_t offset, MutableByteSpan out, DirectR
       inside + blocks > blocks_per_segment() || !aligned_memory(out.data())) {
     return false;
   }
-  bool in_overlay = false;
+  bool in_overlay = must_wait_to_read(block, blocks);
   if (!overlay_.empty()) {
     overlay_.visit(block, blocks, [&in_overlay](uint64_t, uint64_t, const Record* record) {
       in_overlay = in_overlay || record != nullptr;
@@ -210,6 +256,11 @@ bool ReplicaImpl::plan_direct_read(uint64_t offset, MutableByteSpan out, DirectR
   if (plan->zeroes) std::memset(out.data(), 0, out.size());
   plan->at = inside * kBlockSize;
   return plan->zeroes || holes == 0;
+}
+
+bool ReplicaImpl::must_wait_to_read(uint64_t first, uint64_t count) const {
+  return !direct_.empty() && direct_.overlaps(first, count) &&
+         !mutant(StoreMutant::kReadPassesDirect);
 }
 
 namespace {
@@ -249,7 +300,12 @@ Task<Status> ReplicaImpl::read_aligned(uint64_t offset, MutableByteSpan out) {
   const bool overlay_has_none = overlay_.empty();
   for (int attempt = 0; attempt < kMaxReadAttempts; ++attempt) {
     std::vector<Gap> gaps;
-    if (attempt == 0 && overlay_has_none) {
+    const bool waits = must_wait_to_read(block, out.size() / kBlockSize);
+    if (waits) {
+      HF_PROBE("store.read_waits_for_direct");
+      co_await direct_.wait_clear(block, out.size() / kBlockSize);
+    }
+    if (attempt == 0 && overlay_has_none && !waits) {
       gaps.push_back(Gap{block, out.size() / kBlockSize});
     } else {
       gaps = copy_from_overlay(overlay_, block, out);
@@ -342,6 +398,7 @@ Task<Result<ReplicaImpl::ReadOutcome>> ReplicaImpl::read_run(std::shared_ptr<Seg
                                                              MutableByteSpan out) {
   const uint32_t count = static_cast<uint32_t>(out.size() / kBlockSize);
   const uint64_t version = segment->version;
+  const uint64_t direct_ended = direct_.ended();
   uint32_t few[32];
   std::vector<uint32_t> many;
   uint32_t* crcs = few;
@@ -367,6 +424,11 @@ Task<Result<ReplicaImpl::ReadOutcome>> ReplicaImpl::read_run(std::shared_ptr<Seg
     if (block_crc(out.subspan(uint64_t{i} * kBlockSize, kBlockSize)) == crcs[i]) continue;
     if (segment->draining) co_await segment->drained.wait();
     if (segment->version != version) co_return ReadOutcome::kRetry;
+    const bool touched =
+        direct_.touched_since(direct_ended, key.index * blocks_per_segment() + first, count);
+    if (touched && !mutant(StoreMutant::kReadPassesDirect)) co_return ReadOutcome::kRetry;
+    // It may be half of a large write that failed: who opens the pool again will know.
+    if (pool_.failure()) co_return *pool_.failure();
     co_return corrupt_block(key, first + i);
   }
   co_return ReadOutcome::kDone;

@@ -12,6 +12,7 @@
 #include "format/segment_format.h"
 #include "runtime/file.h"
 #include "runtime/sync.h"
+#include "store/group_sync.h"
 
 namespace hf {
 
@@ -24,6 +25,11 @@ struct Segment {
   uint64_t version = 0;
   bool draining = false;
   Signal drained;
+  // Of large writes (large_write.h).
+  GroupSync group_sync;
+  uint64_t name = 1;     // ReplicaImpl::new_name()
+  bool locked = false;   // the file, see ReplicaImpl::head_file()
+  uint32_t pins = 0;     // batches that keep it open
 
   void begin_drain() {
     HF_ASSERT(!draining);

@@ -74,6 +74,8 @@ Task<Result<SnapshotRow>> ReplicaImpl::close_layer(WriteHeader header, SnapshotI
   admission.unlock();
   co_await append.done.wait();
   HF_CO_TRY(append.status);
+  // Large writes called before are wholly in it when we answer.
+  co_await direct_.wait_layer(entry.layer);
   SnapshotRow row;
   row.id = id;
   row.layer = entry.layer;

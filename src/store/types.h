@@ -18,6 +18,7 @@ inline constexpr uint64_t kSmallestJournalBytes = 4 * kMiB;  // below the minimu
 inline constexpr uint64_t kDefaultJournalBytes = 256 * kMiB;
 inline constexpr uint64_t kMaxJournalBytes = 16 * kGiB;
 inline constexpr uint64_t kDefaultOverlayBytes = 256 * kMiB;
+inline constexpr uint64_t kDefaultLargeWriteBytes = 64 * kKiB;
 inline constexpr uint64_t kMaxReplicaBytes = 64 * kTiB;
 inline constexpr size_t kMaxSnapshots = 1024;       // per replica
 inline constexpr size_t kMaxConfigBytes = 4 * kKiB;  // the replicated configuration, opaque here
@@ -45,6 +46,10 @@ struct PoolConfig {
   // New data is refused when it would leave less than this free in data_dir. Zero: the smaller of 5 %
   // of the file system and 1 GiB.
   uint64_t reserve_bytes = 0;
+
+  // A write of so many bytes or more goes straight into the image where it can (large_write.h). Zero:
+  // none does.
+  uint64_t large_write_bytes = kDefaultLargeWriteBytes;
 
   // A record waits at most this long for its drain.
   Duration drain_delay = 500ms;
@@ -91,6 +96,7 @@ struct ReplicaStats {
   uint64_t undrained_bytes = 0;   // payload in the overlay
   uint64_t checksum_errors = 0;   // distinct blocks that failed their CRC since open
   uint64_t reads = 0, writes = 0; // operations completed
+  uint64_t direct_writes = 0;     // of the writes, those that went straight into the image
   uint64_t read_bytes = 0, written_bytes = 0;
   uint64_t promised_epoch = 0;
   uint64_t commit = 0;

@@ -38,6 +38,38 @@ std::optional<uint64_t> value_of_block(ByteSpan block, uint64_t number) {
   return value;
 }
 
+uint64_t Mixtures::word_of(uint64_t value, uint64_t number, size_t i) const {
+  if (value >= kFirst) return words_[value - kFirst][i];
+  if (value == 0 || i == 0) return value;
+  return word(value, number, i);
+}
+
+std::optional<uint64_t> Mixtures::value_of(ByteSpan block, uint64_t number) const {
+  if (const auto plain = value_of_block(block, number)) return plain;
+  for (size_t n = 0; n < words_.size(); ++n) {
+    if (std::memcmp(words_[n].data(), block.data(), kBlockSize) == 0) return kFirst + n;
+  }
+  return std::nullopt;
+}
+
+uint64_t Mixtures::add(ByteSpan block) {
+  words_.emplace_back(kWords);
+  std::memcpy(words_.back().data(), block.data(), kBlockSize);
+  return kFirst + words_.size() - 1;
+}
+
+bool Mixtures::made_of(ByteSpan block, uint64_t number, const std::set<uint64_t>& values) const {
+  for (size_t i = 0; i < kWords; ++i) {
+    uint64_t w = 0;
+    std::memcpy(&w, block.data() + i * 8, 8);
+    const bool known = std::any_of(values.begin(), values.end(), [&](uint64_t value) {
+      return word_of(value, number, i) == w;
+    });
+    if (!known) return false;
+  }
+  return true;
+}
+
 void BlockHistory::acknowledge(uint64_t order) {
   for (Version& version : versions_) {
     if (version.order == order) version.acked = true;
@@ -52,30 +84,31 @@ uint64_t BlockHistory::floor() const {
   return floor;
 }
 
-bool BlockHistory::allows(uint64_t floor, uint64_t value) const {
-  return std::any_of(versions_.begin(), versions_.end(), [&](const Version& version) {
-    return version.order >= floor && version.value == value;
-  });
-}
-
-std::set<uint64_t> BlockHistory::possible() const {
-  const uint64_t from = floor();
-  std::set<uint64_t> out;
+Possible BlockHistory::since(uint64_t from) const {
+  Possible out;
+  out.torn = torn_source_;
   for (const Version& version : versions_) {
-    if (version.order >= from) out.insert(version.value);
+    if (version.order < from) continue;
+    out.values.insert(version.value);
+    out.large = out.large || version.large;
+    out.torn = out.torn || (version.large && !version.acked);
   }
   return out;
 }
 
-void BlockHistory::become(uint64_t order, const std::set<uint64_t>& values) {
+void BlockHistory::become(uint64_t order, const Possible& possible) {
   versions_.clear();
-  for (const uint64_t value : values) versions_.push_back({order, value, true});
+  for (const uint64_t value : possible.values) {
+    versions_.push_back({order, value, true, possible.large});
+  }
+  torn_source_ = possible.torn;
 }
 
 std::string BlockHistory::to_string() const {
   std::string out;
   for (const Version& version : versions_) {
-    out += fmt::format(" {}@{}{}", version.value, version.order, version.acked ? "+" : "?");
+    out += fmt::format(" {}@{}{}{}", version.value, version.order, version.acked ? "+" : "?",
+                       version.large ? "L" : "");
   }
   return out;
 }

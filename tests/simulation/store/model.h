@@ -3,6 +3,9 @@
 // A block has a history of values in the order of the calls. A value that was acknowledged, and has no
 // later acknowledged one behind it, is the *floor*; a read may see the floor or anything later. What was
 // in flight at a crash may have happened or not; the first read after recovery settles it for good.
+//
+// Of a large write in flight at a crash each sector may be old or new (the simulated disk even cuts sectors,
+// at a word): a *mixture*. One that was seen gets a value of its own, so that it must stay.
 #pragma once
 
 #include <map>
@@ -23,33 +26,65 @@ void fill_block(MutableByteSpan block, uint64_t value, uint64_t number);
 // The value of a block, or nothing if it is garbage: not what any write would have made of this block.
 std::optional<uint64_t> value_of_block(ByteSpan block, uint64_t number);
 
+// Mixtures that were seen, by value.
+class Mixtures {
+ public:
+  static constexpr uint64_t kFirst = uint64_t{1} << 62;
+  // The value of a block that is no mixture, or a known one; else nothing.
+  std::optional<uint64_t> value_of(ByteSpan block, uint64_t number) const;
+  uint64_t add(ByteSpan block);
+  // Is each word of the block that of one of these values?
+  bool made_of(ByteSpan block, uint64_t number, const std::set<uint64_t>& values) const;
+
+ private:
+  uint64_t word_of(uint64_t value, uint64_t number, size_t word) const;
+  std::vector<std::vector<uint64_t>> words_;
+};
+
+// What a block may be.
+struct Possible {
+  std::set<uint64_t> values;
+  bool torn = false;   // or a mixture of them
+  bool large = false;  // some of them come from large writes
+};
+
 struct Version {
   uint64_t order = 0;
   uint64_t value = 0;
   bool acked = false;
+  bool large = false;
 };
 
 class BlockHistory {
  public:
-  void add(uint64_t order, uint64_t value, bool acked) { versions_.push_back({order, value, acked}); }
+  void add(uint64_t order, uint64_t value, bool acked, bool large = false) {
+    versions_.push_back({order, value, acked, large});
+  }
   void acknowledge(uint64_t order);
   uint64_t floor() const;
-  // May a read that began when the floor was `floor` return this?
-  bool allows(uint64_t floor, uint64_t value) const;
-  // Everything that a cut at this moment may hold.
-  std::set<uint64_t> possible() const;
-  void settle(uint64_t order, uint64_t value) { versions_ = {{order, value, true}}; }
-  void become(uint64_t order, const std::set<uint64_t>& values);
+  // What a read that began when the floor was `floor` may return.
+  Possible since(uint64_t floor) const;
+  // Everything that a cut at this moment, or a crash, may leave.
+  Possible possible() const { return since(floor()); }
+  void settle(uint64_t order, uint64_t value) {
+    versions_ = {{order, value, true, false}};
+    torn_source_ = false;
+  }
+  void become(uint64_t order, const Possible& possible);
+  // Its content may come from a snapshot that has a mixture here.
+  bool torn_source() const { return torn_source_; }
+  void set_torn_source() { torn_source_ = true; }
   // True if the value was written here at any time (kept for stale reads that a fault excuses).
   std::string to_string() const;
 
  private:
-  std::vector<Version> versions_{{0, 0, true}};
+  std::vector<Version> versions_{{0, 0, true, false}};
+  bool torn_source_ = false;
 };
 
 struct ModelSnapshot {
   SnapshotId id;
-  std::vector<std::set<uint64_t>> blocks;
+  std::vector<Possible> blocks;
   bool certain = true;   // acknowledged and not being deleted
 };
 
@@ -66,10 +101,12 @@ struct ModelReplica {
   std::vector<ModelSnapshot> snapshots;
   // Clones of the head that are being made: a write called meanwhile may be in them.
   std::vector<std::shared_ptr<ModelReplica>> clones;
-  void begin(uint64_t block, uint64_t order, uint64_t value) {
-    blocks[block].add(order, value, false);
+  void begin(uint64_t block, uint64_t order, uint64_t value, bool large = false) {
+    blocks[block].add(order, value, false, large);
     for (const auto& clone : clones) {
-      if (block < clone->blocks.size()) clone->blocks[block].add(1, value, true);
+      if (block >= clone->blocks.size()) continue;
+      clone->blocks[block].add(1, value, true, large);
+      if (large) clone->blocks[block].set_torn_source();
     }
   }
   uint64_t promised = 0;   // acknowledged
@@ -85,6 +122,7 @@ struct Model {
   std::map<ReplicaId, ReplicaPtr> replicas;
   uint64_t next_order = 1;
   uint64_t next_value = 1;
+  Mixtures mixtures;
 };
 
 }  // namespace hf::store_sim

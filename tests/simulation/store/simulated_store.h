@@ -85,8 +85,9 @@ class SimulatedStore {
   bool settle_replica(ModelReplica& model, Replica& replica);
   Task<void> check_replica(ReplicaPtr model);
   Task<void> check_snapshot(ReplicaPtr model, size_t index);
-  bool check_block(const std::string& what, const std::optional<uint64_t>& value, bool allowed,
-                   const std::string& expected);
+  // The value that the block has, if it may be one of these; else the seed has failed.
+  std::optional<uint64_t> judge(const std::string& what, ByteSpan block, uint64_t number,
+                                const Possible& possible, const std::string& expected);
   Task<void> check_offline();
   Task<void> check_without_journal();
   Task<void> check_export(ReplicaPtr model, SnapshotId snapshot);

@@ -42,7 +42,7 @@ WriteHeader SimulatedStore::header_for(ModelReplica& replica) {
 SimulatedStore::Range SimulatedStore::pick_range(Prng& prng, const ModelReplica& replica) {
   const uint64_t size = replica.blocks.size();
   Range range;
-  const uint64_t most = std::min<uint64_t>(size, prng.chance(1, 40) ? 400 : prng.chance(1, 4) ? 64 : 6);
+  const uint64_t most = std::min<uint64_t>(size, prng.chance(1, 40) ? 400 : prng.chance(1, 3) ? 64 : 6);
   range.count = prng.between(1, most);
   // Often the same few places, so that records overlap.
   const uint64_t room = size - range.count;
@@ -105,13 +105,15 @@ Task<void> SimulatedStore::write(Prng& prng, ReplicaPtr replica) {
   const Range range = pick_range(prng, *replica);
   const uint64_t order = model_.next_order++;
   const bool unaligned = prng.chance(1, 8);
+  const bool large = config_.large_write_bytes != 0 &&
+                     range.count * kBlockSize >= config_.large_write_bytes;
   AlignedBuffer memory((range.count + 1) * kBlockSize);
   const MutableByteSpan data =
       memory.span().subspan(unaligned ? 512 : 0, range.count * kBlockSize);
   for (uint64_t i = 0; i < range.count; ++i) {
     const uint64_t value = prng.chance(1, 16) ? 0 : model_.next_value++;
     fill_block(data.subspan(i * kBlockSize, kBlockSize), value, range.first + i);
-    replica->begin(range.first + i, order, value);
+    replica->begin(range.first + i, order, value, large);
   }
   const std::shared_ptr<Replica> target = pool_->find(replica->id);
   const WriteHeader header = header_for(*replica);
@@ -161,14 +163,14 @@ Task<void> SimulatedStore::read(Prng& prng, ReplicaPtr replica) {
   }
   for (uint64_t i = 0; i < range.count; ++i) {
     const uint64_t block = range.first + i;
-    const auto value = value_of_block(out.subspan(i * kBlockSize, kBlockSize), block);
     const BlockHistory& history = replica->blocks[block];
-    const bool allowed = value && history.allows(floors[i], *value);
-    ++result_.blocks_checked;
-    if (!check_block(fmt::format("read of {} block {}", replica->id.to_string(), block), value,
-                     allowed, history.to_string())) {
-      co_return;
-    }
+    // What was in flight when we called is there wholly or not at all.
+    Possible possible = history.since(floors[i]);
+    possible.torn = history.torn_source();
+    const auto value = judge(fmt::format("read of {} block {}", replica->id.to_string(), block),
+                             out.subspan(i * kBlockSize, kBlockSize), block, possible,
+                             history.to_string());
+    if (!value) co_return;
   }
 }
 
@@ -235,10 +237,11 @@ Task<void> SimulatedStore::restore(Prng& prng, ReplicaPtr replica) {
   const size_t index = prng.below(replica->snapshots.size());
   if (target == nullptr || !replica->snapshots[index].certain) co_return;
   const uint64_t order = model_.next_order++;
-  const std::vector<std::set<uint64_t>> blocks = replica->snapshots[index].blocks;
+  const std::vector<Possible> blocks = replica->snapshots[index].blocks;
   for (size_t b = 0; b < blocks.size(); ++b) {
     if (b == replica->blocks.size()) replica->blocks.emplace_back();
-    for (const uint64_t value : blocks[b]) replica->blocks[b].add(order, value, false);
+    for (const uint64_t value : blocks[b].values) replica->blocks[b].add(order, value, false);
+    if (blocks[b].torn) replica->blocks[b].set_torn_source();
   }
   const uint64_t old_size = target->size() / kBlockSize;
   if (old_size != blocks.size()) replica->other_size = blocks.size();
@@ -337,7 +340,7 @@ Task<void> SimulatedStore::clone(Prng& prng, ReplicaPtr source) {
       std::make_shared<ModelReplica>(new_id<ReplicaId>(random), new_id<VolumeId>(random));
   replica->certain = false;
   SnapshotId snapshot;
-  std::vector<std::set<uint64_t>> blocks;
+  std::vector<Possible> blocks;
   if (!source->snapshots.empty() && prng.chance(1, 2)) {
     const ModelSnapshot& row = source->snapshots[prng.below(source->snapshots.size())];
     if (!row.certain) co_return;

@@ -1,7 +1,8 @@
 // Deliberate bugs in the store: the simulation must find each of them. A suite that passes with any of
 // these switched on would prove nothing. (kVisibleTrusted, kOldNamesTrusted and kGapIgnored need too much
 // in a row for random seeds to meet surely within a test's time: store_open_test.cc makes each by hand, and
-// store_space_test.cc kRoomNotReserved.)
+// store_space_test.cc kRoomNotReserved, store_direct_test.cc kMismatchAccepted, kHeadFileNotNamed and
+// kDirectEvicted.)
 #include <gtest/gtest.h>
 
 #include "sim/seed_runner.h"
@@ -55,7 +56,14 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"OldestWins", StoreMutant::kOldestWins, Trouble::kCrashes, 50},
         Case{"CloneSharesHead", StoreMutant::kCloneSharesHead, Trouble::kCrashes, 200},
         Case{"PromiseNotDurable", StoreMutant::kPromiseNotDurable, Trouble::kCrashes, 100},
-        Case{"BirthIgnored", StoreMutant::kBirthIgnored, Trouble::kCrashes, 500}),
+        Case{"BirthIgnored", StoreMutant::kBirthIgnored, Trouble::kCrashes, 500},
+        Case{"DirectAckBeforeSync", StoreMutant::kDirectAckBeforeSync, Trouble::kCrashes, 200},
+        Case{"DataBeforeIntent", StoreMutant::kDataBeforeIntent, Trouble::kCrashes, 300},
+        Case{"IntentCrcsNotDrained", StoreMutant::kIntentCrcsNotDrained, Trouble::kCrashes, 100},
+        Case{"DrainPassesIntents", StoreMutant::kDrainPassesIntents, Trouble::kCrashes, 300},
+        Case{"DirectOverOverlay", StoreMutant::kDirectOverOverlay, Trouble::kCrashes, 100},
+        Case{"ReadPassesDirect", StoreMutant::kReadPassesDirect, Trouble::kCrashes, 200},
+        Case{"WritePassesDirect", StoreMutant::kWritePassesDirect, Trouble::kCrashes, 200}),
     [](const auto& info) { return std::string(info.param.name); });
 
 }  // namespace

@@ -42,12 +42,16 @@ TEST(StoreSim, SurvivesCrashes) {
        "store.segment_evicted", "store.read_again", "store.zero_block_to_hole",
        "store.leftover_removed", "store.unfinished_directory_removed", "store.table_page_doubtful",
        "store.record_of_former_life", "store.delete_finished_at_open", "sim.exported",
-       "sim.id_used_again", "sim.block_not_judged", "fault:store.small_batch", "fault:store.short_drain"});
+       "sim.id_used_again", "sim.block_not_judged", "sim.mixture",
+       "store.direct_write", "store.direct_changed_mind",
+       "store.head_file_ahead", "store.intent_proven", "store.intent_open", "store.intent_not_whole",
+       "store.read_waits_for_direct", "store.write_waits_for_direct",
+       "fault:store.small_batch", "fault:store.short_drain"});
 }
 
 TEST(StoreSim, SurvivesErrors) {
   run("StoreSim.SurvivesErrors", Trouble::kErrors, 300,
-      {"store.drain_no_space", "store.record_drained_already"});
+      {"store.drain_no_space", "store.record_drained_already", "store.direct_no_space"});
 }
 
 TEST(StoreSim, NeverLiesAboutDamage) {
