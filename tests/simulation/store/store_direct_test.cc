@@ -24,6 +24,7 @@ class StoreDirect : public testing::Test {
     config_.journal_bytes = config_.journal_bytes_min = kSmallestJournalBytes;
     config_.drain_delay = 1min;
     config_.reserve_bytes = 1 * kMiB;
+    config_.large_write_bytes = kLarge * kBlockSize;
     sim_.run(create());
   }
   ~StoreDirect() override {
