@@ -1,7 +1,10 @@
 #!/usr/bin/python3
-"""Exports over ublk, in an emulated machine whose kernel has it: attach, ext4, kill -9 at any moment, adoption, leaks."""
+"""What is ublk's own, in an emulated machine whose kernel has it: queue settings, notes, growth, capabilities, leaks.
+
+Kills under load are block_machine_ublk_6.12's: they may meet a defect of Debian's 6.12 (docs/facts-block.md, 3.4), which
+nothing on that machine can be trusted after. Here servers are killed only while they have no request, which cannot.
+"""
 import os
-import random
 import subprocess
 import sys
 import tempfile
@@ -13,9 +16,6 @@ sys.path.insert(0, "/opt/t")
 import export_host  # noqa: E402
 import pyunit  # noqa: E402
 from export_host import MIB, Host, check_fio, fio, run  # noqa: E402
-
-SECONDS = 25
-ROUNDS = 8
 
 
 def kernel_objects():
@@ -78,65 +78,6 @@ class UblkExport(unittest.TestCase):
         zero = bytes(MIB)
         self.assertEqual([content[i * MIB:(i + 1) * MIB] == zero for i in range(8)],
                          [False, True, True, False, True, False, False, False])
-        self.finish(host)
-
-    def test_kill_9_under_ext4(self):
-        """Killed while serving, and every other time while it adopts."""
-        host = self.host(size=256 * MIB, delay_us=2000)
-        device = host.start()
-        host.mkfs_and_mount("ext4")
-        load = fio(os.path.join(host.mount_point, "f"), 48 * MIB, seconds=SECONDS)
-        chance = random.Random(1)
-        rounds = 0
-        while load.poll() is None:
-            time.sleep(0.2 + chance.random() * 0.6)
-            host.kill()
-            rounds += 1
-            if rounds % 2 == 0:
-                adopter = self.another(host)
-                time.sleep(chance.random() * 0.6)
-                adopter.kill()
-            host.start()
-            self.assertEqual(host.device, device)
-        check_fio(load)
-        self.assertGreaterEqual(rounds, ROUNDS)
-        host.unmount()
-        run("e2fsck", "-fn", device)
-        self.finish(host)
-
-    def another(self, host):
-        return export_host.Tool(["--run-dir", host.folder, "--kind", "ublk", "--file", os.path.join(host.folder, "image"),
-                                 "--size", str(host.size)], host.log)
-
-    def test_killed_while_attaching(self):
-        """Whatever moment the kill hits, the next start clears it away or takes it over."""
-        host = self.host(size=64 * MIB)
-        chance = random.Random(7)
-        for _ in range(12):
-            tool = self.another(host)
-            time.sleep(0.05 + chance.random() * 0.6)
-            tool.kill()
-        host.start()
-        run("dd", "if=/dev/zero", f"of={host.device}", "bs=1M", "count=4", "oflag=direct")
-        number = host.device[len("/dev/ublkb"):]
-        self.assertEqual(kernel_objects(), ["ublkb" + number, "ublkc" + number])
-        self.finish(host)
-
-    def test_clean_restart_is_a_pause(self):
-        host = self.host(size=128 * MIB, delay_us=2000)
-        host.start()
-        host.mkfs_and_mount("ext4")
-        load = fio(os.path.join(host.mount_point, "f"), 32 * MIB, seconds=10)
-        rounds = 0
-        while load.poll() is None:
-            time.sleep(1)
-            self.assertEqual(host.tool.park(), "ok")
-            rounds += 1
-            time.sleep(0.3)
-            host.start()
-        check_fio(load)
-        self.assertGreaterEqual(rounds, 2)
-        host.unmount()
         self.finish(host)
 
     def test_growth_waits_for_the_next_attach(self):
