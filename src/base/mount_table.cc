@@ -5,12 +5,17 @@
 namespace hf {
 namespace {
 
+bool is_octal(char c) {
+  return c >= '0' && c <= '7';
+}
+
 // "\040" and friends: the kernel writes blanks, tabs, newlines and backslashes in octal.
 std::string unescape(std::string_view text) {
   std::string out;
   out.reserve(text.size());
   for (size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '\\' && i + 3 < text.size() && text[i + 1] >= '0' && text[i + 1] <= '3') {
+    if (text[i] == '\\' && i + 3 < text.size() && text[i + 1] <= '3' && is_octal(text[i + 1]) &&
+        is_octal(text[i + 2]) && is_octal(text[i + 3])) {
       out.push_back(static_cast<char>((text[i + 1] - '0') * 64 + (text[i + 2] - '0') * 8 +
                                       (text[i + 3] - '0')));
       i += 3;
@@ -45,7 +50,8 @@ bool parse_line(std::string_view line, MountEntry* out) {
   const char* end = device.data() + device.size();
   const auto major = std::from_chars(device.data(), end, out->major);
   if (major.ec != std::errc() || major.ptr == end || *major.ptr != ':') return false;
-  if (std::from_chars(major.ptr + 1, end, out->minor).ec != std::errc()) return false;
+  const auto minor = std::from_chars(major.ptr + 1, end, out->minor);
+  if (minor.ec != std::errc() || minor.ptr != end) return false;
   out->root = unescape(fields[3]);
   out->point = unescape(fields[4]);
   out->options = std::string(fields[5]);

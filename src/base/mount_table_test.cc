@@ -13,6 +13,11 @@ TEST(MountTable, ParsesWhatTheKernelWrites) {
       "41 28 7:3 /sub /mnt/a\\040b\\134c ro - ext4 /dev/loop3 rw\n"
       "broken line\n"
       "1 2 x:y / / rw - a b c\n"
+      "1 2 9:8x / / rw - a b c\n"
+      "1 2 98 / / rw - a b c\n"
+      "1 2 9:8 / /m rw a b c\n"
+      "1 2 9:8 / /m rw - a\n"
+      "\n"
       "42 28 7:4 / /end rw - xfs /dev/loop4");
   ASSERT_EQ(entries.size(), 4u);
   EXPECT_EQ(entries[1].minor, 45u);
@@ -27,10 +32,12 @@ TEST(MountTable, ParsesWhatTheKernelWrites) {
   EXPECT_EQ(entries[3].super_options, "");
 }
 
-TEST(MountTable, SurvivesTruncatedEscapes) {
-  const auto entries =
-      parse_mount_table("1 1 0:1 / /a\\ rw - t s o\n1 1 0:1 / /b\\04 rw - t s o\n");
-  ASSERT_EQ(entries.size(), 2u);
+TEST(MountTable, LeavesWhatIsNoEscapeAsItIs) {
+  const auto entries = parse_mount_table(
+      "1 1 0:1 / /a\\ rw - t s o\n1 1 0:1 / /b\\04 rw - t s o\n1 1 0:1 / /c\\1zz\\777 rw - t s "
+      "o\n");
+  ASSERT_EQ(entries.size(), 3u);
+  EXPECT_EQ(entries[2].point, "/c\\1zz\\777");
   EXPECT_EQ(entries[0].point, "/a\\");
   EXPECT_EQ(entries[1].point, "/b\\04");
 }

@@ -17,6 +17,7 @@ struct Args {
   std::string volume, snapshot;
   std::vector<std::string> labels;
   bool yes = false;
+  bool freeze = false;
 };
 
 void add_create(CLI::App& parent, Context& context) {
@@ -25,10 +26,13 @@ void add_create(CLI::App& parent, Context& context) {
   app->add_option("volume", args->volume, "name or id")->required();
   app->add_option("name", args->snapshot, "the snapshot's name (default: the time)");
   app->add_option("-l,--label", args->labels, "key=value; may be repeated");
+  app->add_flag("--freeze", args->freeze,
+                "make writers wait for the cut, 10 s at most, so that it needs no recovery");
   app->footer(
       "It takes a moment, and no space until blocks change. What it holds of a volume in use is "
       "what a crash at\n"
-      "this moment would have left: databases and file systems recover from that.\n\n"
+      "this moment would have left: databases and file systems recover from that. With --freeze its file\n"
+      "system needs no recovery; its writers wait meanwhile.\n\n"
       "Examples:\n  holdfast snapshot create pg\n  holdfast snapshot create pg before-migration -l "
       "why=upgrade");
   app->callback([&context, args] {
@@ -38,6 +42,7 @@ void add_create(CLI::App& parent, Context& context) {
       v1::CreateSnapshotRequest request;
       request.set_volume(args->volume);
       request.set_name(args->snapshot);
+      request.set_freeze(args->freeze);
       for (const auto& [key, value] : *labels) (*request.mutable_labels())[key] = value;
       Stub stub(client.channel());
       auto made = client.call<v1::Snapshot>(stub, &Stub::Create, request);

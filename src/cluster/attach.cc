@@ -24,6 +24,13 @@ std::string_view shown(ExportKind kind) {
   HF_UNREACHABLE("kind {}", static_cast<int>(kind));
 }
 
+// Its blocks carry, or may carry, the file system of another volume: it is a clone, or restored from a snapshot of the
+// time before its first attach.
+bool inherits_identity(const VolumeRecord& record) {
+  const bool carries = record.fs.formatted || record.fs.formatting;
+  return carries && record.fs.uuid != record.id.to_string();
+}
+
 }  // namespace
 
 Task<Result<VolumeInfo>> Plane::attach(const AttachVolume& request) {
@@ -35,6 +42,8 @@ Task<Result<VolumeInfo>> Plane::attach(const AttachVolume& request) {
   HF_CO_TRY(view);
   Status served = co_await serve(view.value(), request.kind);
   HF_CO_TRY(served);
+  Status forgotten = co_await forget_half_made(view.value());
+  HF_CO_TRY(forgotten);
   if (request.stays && !view->attachment->record.pinned) {
     view->attachment->record.pinned = true;
     Status recorded = co_await put(*view->attachment);
@@ -81,6 +90,7 @@ Task<Status> Plane::serve(View& view, ExportKind kind) {
   }
   view.attachment->record.attached = true;
   record.phase = VolumePhase::kActive;
+  if (inherits_identity(record)) record.fs.uuid = record.id.to_string();
   Batch batch(catalog_);
   batch.put(view.volume).put(*view.attachment);
   co_return co_await catalog_.commit(std::move(batch));
@@ -151,7 +161,7 @@ Task<Status> Plane::bring_up(View& view, ExportKind kind) {
     HF_CO_TRY(opened);
     device = std::move(opened).value();
   }
-  Result<ExportInfo> exported = co_await ports_.exporter.attach(record.id, kind, device);
+  Result<ExportInfo> exported = co_await export_own(record, kind, device);
   if (!exported.ok()) {
     Status closed = co_await ports_.host.close_volume(member->pool, member->replica);
     if (!closed.ok()) HF_LOG(kWarn, "cluster", "close_failed volume={}", record.name);
@@ -164,6 +174,18 @@ Task<Status> Plane::bring_up(View& view, ExportKind kind) {
   attachment.kind = exported->kind;
   attachment.device = exported->device;
   co_return Status();
+}
+
+// Into the kernel, under the volume's own identity. It is recorded with the attachment, so that this is done once per
+// clone; done again after a crash in between, it changes nothing.
+Task<Result<ExportInfo>> Plane::export_own(const VolumeRecord& record, ExportKind kind,
+                                           const std::shared_ptr<BlockDevice>& device) {
+  if (inherits_identity(record) && !mutant(ControlMutant::kCloneKeepsUuid)) {
+    HF_PROBE("cluster.identity_given");
+    Status own = co_await ports_.mounter.identify(device, filesystem_spec(record));
+    HF_CO_TRY(own);
+  }
+  co_return co_await ports_.exporter.attach(record.id, kind, device);
 }
 
 // Of an earlier boot: the kernel that had the device is gone, and with it its mounts and their

@@ -45,7 +45,7 @@ Task<Result<VolumeInfo>> Plane::clone(const CloneVolume& request) {
   KeptSnapshot snapshot;
   if (request.snapshot.empty()) {
     const std::map<std::string, std::string> no_labels;
-    Result<KeptSnapshot> cut = co_await cut_snapshot(parent.value(), std::string(), no_labels);
+    Result<KeptSnapshot> cut = co_await cut_snapshot(parent.value(), std::string(), no_labels, false);
     HF_CO_TRY(cut);
     snapshot = std::move(cut).value();
   } else {

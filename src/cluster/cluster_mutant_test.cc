@@ -67,7 +67,13 @@ INSTANTIATE_TEST_SUITE_P(
                     Case{"GraceIgnored", ControlMutant::kGraceIgnored, 600},
                     Case{"NotSettled", ControlMutant::kNotSettled, 600},
                     Case{"StrayDeleted", ControlMutant::kStrayDeleted, 600},
-                    Case{"LostMadeAnew", ControlMutant::kLostMadeAnew, 600}),
+                    Case{"LostMadeAnew", ControlMutant::kLostMadeAnew, 600},
+                    Case{"CloneKeepsUuid", ControlMutant::kCloneKeepsUuid, 10, StepVerb::kCloneOfSnapshot},
+                    Case{"FormatWithoutLooking", ControlMutant::kFormatWithoutLooking, 600},
+                    Case{"FormatNotIntended", ControlMutant::kFormatNotIntended, 100, StepVerb::kMountFirst},
+                    Case{"NotFrozen", ControlMutant::kNotFrozen, 10, StepVerb::kSnapshotFrozen},
+                    Case{"FreezeNotIntended", ControlMutant::kFreezeNotIntended, 100, StepVerb::kSnapshotFrozen},
+                    Case{"HalfMadeHandedOut", ControlMutant::kHalfMadeHandedOut, 1500}),
     [](const auto& info) { return std::string(info.param.name); });
 
 }  // namespace

@@ -88,6 +88,7 @@ struct SnapshotInfo {
   uint64_t size_bytes = 0;  // of the volume when it was taken
   WallTime created;
   std::map<std::string, std::string> labels;
+  bool frozen = false;  // see CreateSnapshot::freeze
 };
 
 enum class PoolState : uint8_t { kOnline, kOffline, kFull, kFailed };
@@ -195,6 +196,9 @@ struct CreateSnapshot {
   std::string volume;
   std::string name;  // empty: one from the time
   std::map<std::string, std::string> labels;
+  // Its file system is frozen for the cut, so that the snapshot needs no recovery when it is mounted.
+  // Writers wait meanwhile. Otherwise it is what a power failure at that moment would have left.
+  bool freeze = false;
 };
 
 struct AddPool {

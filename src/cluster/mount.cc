@@ -96,16 +96,12 @@ FilesystemSpec Plane::filesystem_spec(const VolumeRecord& volume) const {
   for (const auto& [option, value] : volume.spec.mount_options) {
     fs.mount_options.push_back(value.empty() ? option : option + "=" + value);
   }
-  fs.may_format = !volume.fs.formatted;
   fs.uuid = volume.id.to_string();
-  if (volume.fs.uuid != fs.uuid) fs.inherited_uuid = volume.fs.uuid;
   fs.label = "hf-" + fs.uuid.substr(0, 8);
   return fs;
 }
 
-// The primary mount is there afterwards, on a file system of the volume's whole size. mkfs happens
-// at most once in a volume's life: it is recorded before anything is mounted, and what a crash in
-// between leaves carries the volume's own UUID and is recognised.
+// The primary mount is there afterwards, on a file system of the volume's whole size.
 Task<Status> Plane::ensure_primary(View& view, bool* unrecorded) {
   VolumeRecord& record = view.volume.record;
   AttachmentRecord& attachment = view.attachment->record;
@@ -119,7 +115,7 @@ Task<Status> Plane::ensure_primary(View& view, bool* unrecorded) {
     Result<bool> used = co_await ports_.mounter.in_use(attachment.device);
     HF_CO_TRY(used);
     if (!used.value()) {
-      Status made = co_await make_file_system(view, fs);
+      Status made = co_await make_file_system(view);
       HF_CO_TRY(made);
     }
     // What an earlier kernel device left there, dead.
@@ -149,16 +145,87 @@ Task<Status> Plane::ensure_primary(View& view, bool* unrecorded) {
   co_return co_await catalog_.commit(std::move(batch));
 }
 
-Task<Status> Plane::make_file_system(View& view, const FilesystemSpec& fs) {
+// mkfs happens at most once in a volume's life, and never over what somebody else may have written: on a device that
+// reads as empty, or on one that a recorded mkfs of ours, cut short, has written to and nobody else has had since. Its
+// end is recorded before anything is mounted.
+Task<Status> Plane::make_file_system(View& view) {
   VolumeRecord& record = view.volume.record;
+  FilesystemSpec fs = filesystem_spec(record);
+  fs.may_format = !record.fs.formatted;
+  if (fs.may_format && !record.fs.formatting) {
+    Status blank = co_await check_blank(view);
+    HF_CO_TRY(blank);
+    // Who attached it for himself may write to it at any time: of that device an mkfs that is cut short is not begun
+    // again.
+    record.fs.formatting = !view.attachment->record.pinned;
+    if (record.fs.formatting && !mutant(ControlMutant::kFormatNotIntended)) {
+      Status intended = co_await put(view.volume);
+      HF_CO_TRY(intended);
+    }
+  }
   Status prepared = co_await ports_.mounter.prepare(view.attachment->record.device, fs);
   HF_CO_TRY(prepared);
-  if (record.fs.formatted && record.fs.uuid == fs.uuid) co_return Status();
+  if (record.fs.formatted) co_return Status();
   // fs.bytes stays: a volume that has grown since it was made may carry a file system of the older
   // size.
   record.fs.formatted = true;
+  record.fs.formatting = false;
   record.fs.uuid = fs.uuid;
   if (mutant(ControlMutant::kFormatNotRecorded)) co_return Status();
+  co_return co_await put(view.volume);
+}
+
+// kNotEmpty when anything was ever written to a volume that Holdfast has not formatted.
+Task<Status> Plane::check_blank(View& view) {
+  const std::string device = view.attachment->record.device;
+  Result<std::string> known = co_await ports_.mounter.contents(device);
+  HF_CO_TRY(known);
+  BlockDevice& served = *served_.at(view.volume->id).device;
+  Result<uint64_t> written = co_await first_written(served, 0);
+  HF_CO_TRY(written);
+  if (known->empty() && *written == served.size()) co_return Status();
+  if (mutant(ControlMutant::kFormatWithoutLooking)) co_return Status();
+  HF_PROBE("cluster.not_formatted_over");
+  const std::string what =
+      known->empty() ? fmt::format("data that Holdfast did not write (from byte {} on)", *written) : known.value();
+  co_return make_error(
+      ErrorCode::kNotEmpty,
+      "{} carries {} and was never formatted by Holdfast: it is not formatted over. To keep it, attach the volume "
+      "(holdfast volume attach {}) and copy it from {}; to throw it away, attach it, run blkdiscard on the device, detach "
+      "it, and mount again",
+      device, what, view.volume->name, device);
+}
+
+// The first byte from `from` on that may have been written; the size where there is none.
+Task<Result<uint64_t>> Plane::first_written(BlockDevice& device, uint64_t from) {
+  constexpr size_t kExtents = 64;
+  for (uint64_t at = from; at < device.size();) {
+    Result<std::vector<BlockExtent>> extents = co_await device.extents(at, device.size() - at, kExtents);
+    HF_CO_TRY(extents);
+    HF_ASSERT(!extents->empty(), "no extents at {} of {}", at, device.size());
+    for (const BlockExtent& extent : extents.value()) {
+      if (!extent.reads_zero) co_return extent.offset;
+      at = extent.offset + extent.length;
+    }
+  }
+  co_return device.size();
+}
+
+// Of an mkfs that was cut short nothing stays, before somebody else has the device: what he finds there is his.
+Task<Status> Plane::forget_half_made(View& view) {
+  if (!view.volume->fs.formatting || mutant(ControlMutant::kHalfMadeHandedOut)) co_return Status();
+  HF_PROBE("cluster.half_made_forgotten");
+  BlockDevice& device = *served_.at(view.volume->id).device;
+  Result<uint64_t> at = co_await first_written(device, 0);
+  HF_CO_TRY(at);
+  while (at.value() < device.size()) {
+    const uint64_t length = std::min(kMaxBlockIoBytes, device.size() - at.value());
+    Status discarded = co_await device.discard(at.value(), length);
+    HF_CO_TRY(discarded);
+    at = co_await first_written(device, at.value() + length);
+    HF_CO_TRY(at);
+  }
+  view.volume->fs.formatting = false;
   co_return co_await put(view.volume);
 }
 

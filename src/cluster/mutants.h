@@ -24,6 +24,12 @@ enum class ControlMutant : uint8_t {
   kNotSettled,            // operations do not finish what was begun before them
   kStrayDeleted,          // a replica that no record knows is deleted
   kLostMadeAnew,          // a replica that is missing is made anew, empty
+  kCloneKeepsUuid,        // a clone's file system goes into the kernel under its origin's UUID
+  kFormatWithoutLooking,  // mkfs on a device that does not read as empty
+  kFormatNotIntended,     // mkfs is begun before anything is recorded
+  kNotFrozen,             // a snapshot is said to be of a frozen file system, and is not
+  kFreezeNotIntended,     // a file system is frozen before anything is recorded
+  kHalfMadeHandedOut,     // a device with a half made file system is given to somebody, and formatted later
 };
 
 inline thread_local ControlMutant t_control_mutant = ControlMutant::kNone;

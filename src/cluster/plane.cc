@@ -102,6 +102,10 @@ Task<Status> Plane::finish_all(View& view) {
     Status done = co_await finish_create(view);
     HF_CO_TRY(done);
   }
+  if (view.attachment && view.attachment->record.freezing) {
+    Status thawed = co_await thaw(view);
+    HF_CO_TRY(thawed);
+  }
   if (view.volume->state == LifeState::kDeleting) co_return co_await finish_delete(view);
   // There is nothing to be finished on, and it must be possible to let go of it.
   if (lost_.contains(view.volume->id)) co_return Status();

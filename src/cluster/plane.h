@@ -19,6 +19,9 @@
 
 namespace hf::cluster {
 
+// Writers wait no longer than this for a snapshot. The cut itself takes milliseconds.
+inline constexpr Duration kFreezeLimit = std::chrono::seconds(10);
+
 // What the store says of one volume.
 struct View {
   View() = default;
@@ -110,8 +113,12 @@ class Plane {
   Task<Status> grow_to(View& view, uint64_t size_bytes);
   Task<Status> finish_restore(View& view);
   Task<Result<KeptSnapshot>> cut_snapshot(View& view, std::string name,
-                                          const std::map<std::string, std::string>& labels);
-  Task<Status> make_snapshot(const VolumeRecord& volume, KeptSnapshot& snapshot);
+                                          const std::map<std::string, std::string>& labels,
+                                          bool freeze);
+  Task<Status> cut_frozen(View& view, KeptSnapshot& snapshot);
+  Task<Status> cut_replicas(const VolumeRecord& volume, const KeptSnapshot& snapshot);
+  Task<Result<bool>> is_freezable(View& view);
+  Task<Status> thaw(View& view);
   Task<Status> drop_snapshot(const VolumeRecord& volume, KeptSnapshot& snapshot);
   Task<Result<std::optional<KeptSnapshot>>> find_snapshot(const VolumeRecord& volume,
                                                           std::string text);
@@ -122,6 +129,8 @@ class Plane {
   Task<Status> serve(View& view, ExportKind kind);
   Task<Status> begin_serving(View& view);
   Task<Status> bring_up(View& view, ExportKind kind);
+  Task<Result<ExportInfo>> export_own(const VolumeRecord& record, ExportKind kind,
+                                      const std::shared_ptr<BlockDevice>& device);
   Task<Status> forget_dead_attachment(View& view);
   // detach.cc: "" when the device is out of the kernel, else why it is still used.
   Task<Result<std::string>> release(View& view);
@@ -136,7 +145,10 @@ class Plane {
   // here.
   Task<Status> ensure_primary(View& view, bool* unrecorded);
   Task<void> undo_mount(View& view);
-  Task<Status> make_file_system(View& view, const FilesystemSpec& fs);
+  Task<Status> make_file_system(View& view);
+  Task<Status> check_blank(View& view);
+  Task<Result<uint64_t>> first_written(BlockDevice& device, uint64_t from);
+  Task<Status> forget_half_made(View& view);
   FilesystemSpec filesystem_spec(const VolumeRecord& volume) const;
   Task<Result<MountInfo>> add_holder(View& view, const MountVolume& request, bool unrecorded);
   Task<Status> drop_holder(View& view, size_t index);

@@ -15,6 +15,7 @@
 #include "cluster/control.h"
 #include "runtime/task.h"
 #include "volume/block_device.h"
+#include "volume/filesystem_spec.h"
 
 namespace hf::cluster {
 
@@ -95,32 +96,18 @@ class Exporter {
   virtual std::vector<std::string> problems() const { return {}; }
 };
 
-struct FilesystemSpec {
-  FilesystemSpec() = default;
-  spec::FsType fs = spec::FsType::kExt4;
-  uint32_t block_size = 4096;
-  bool journal_data = false;
-  bool discard = true;
-  std::vector<std::string> mount_options;  // "noatime", "commit=5"
-  bool may_format = false;  // the volume has never been formatted (recorded by the control plane)
-  // The UUID that the file system carries, derived from the volume's id. mkfs stamps it, so that a
-  // crash between mkfs and its record is harmless: a device that may be formatted and carries this
-  // UUID is ours and is accepted as it is.
-  std::string uuid;
-  // Of a clone or restored volume: the UUID that its blocks may still carry. Accepted like `uuid`;
-  // prepare() stamps `uuid` over it where two of one UUID must not be mounted on one machine (xfs,
-  // btrfs).
-  std::string inherited_uuid;
-  std::string label;  // at most 12 bytes (the limit of xfs)
-};
-
 // File systems and mounts of this node.
 class Mounter {
  public:
   virtual ~Mounter() = default;
-  // may_format: formats a device that carries nothing, accepts one that carries the file system of
-  // `uuid` or `inherited_uuid`, refuses anything else (kNotEmpty). Otherwise the device carries a
-  // file system of type `fs` (kCorruption: it lost what it should carry; kNotEmpty: another type).
+  // The file system on it has the UUID `spec.uuid` afterwards, where two of one UUID must not meet on
+  // one machine (btrfs). Before the device is in the kernel, which looks at what appears.
+  virtual Task<Status> identify(std::shared_ptr<BlockDevice> device, FilesystemSpec spec) = 0;
+  // What is written through the kernel's device has reached its BlockDevice afterwards. Answers what it
+  // carries, for people ("an xfs file system labelled …"); empty: nothing that is known.
+  virtual Task<Result<std::string>> contents(std::string device) = 0;
+  // may_format: formats it, whatever it carries. Otherwise the device carries a file system of type
+  // `fs` (kCorruption: it lost what it should carry; kNotEmpty: another type).
   // Checks (fsck) after an unclean end. Never called while the device is mounted anywhere.
   virtual Task<Status> prepare(std::string device, FilesystemSpec spec) = 0;
   // Mounts at `path` (made, 0700 parents); success if that device is already mounted there.
@@ -136,6 +123,13 @@ class Mounter {
   // True while a process has the device mounted that keeps it when `path` is unmounted: at another place, or in a
   // mount namespace which an unmount here does not reach. Only looks, and sees what /proc shows: false is no proof.
   virtual Task<Result<bool>> mounted_elsewhere(std::string device, std::string path) = 0;
+  // The file system mounted at `path` is frozen: what was written before is on its device, and writers
+  // wait, until thaw(), for `limit` at most, and no longer than this process lives. kInUse: somebody
+  // else has frozen it. After any other error it may be frozen: thaw().
+  virtual Task<Status> freeze(std::string path, Duration limit) = 0;
+  // It is not frozen afterwards, whoever froze it. True: it was by freeze(), until now; false: it was
+  // let go before. Success where nothing is mounted.
+  virtual Task<Result<bool>> thaw(std::string path) = 0;
   // True while any process of any mount namespace still has the device's file system mounted.
   virtual Task<Result<bool>> in_use(std::string device) = 0;
 };

@@ -19,6 +19,7 @@ bool needs_work(const VolumeRecord& volume, const AttachmentRecord* attachment,
   if (attachment == nullptr) return false;
   if (attachment->node != this_node) return false;
   if (!facts.served_here || !attachment->attached || attachment->boot != boot) return true;
+  if (attachment->freezing) return true;
   if (attachment->holders.empty() && !attachment->pinned) return true;
   return std::any_of(attachment->holders.begin(), attachment->holders.end(),
                      [](const HolderRecord& holder) { return holder.state != HolderState::kHeld; });

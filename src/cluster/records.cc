@@ -38,6 +38,10 @@ class Writer {
   void field(const char* name, T& value) {
     out_[name] = to_json(value);
   }
+  template <typename T>
+  void field_since(uint32_t, const char* name, T& value) {
+    field(name, value);
+  }
   Json take() { return std::move(out_); }
 
   static Json to_json(const std::string& value) { return value; }
@@ -83,7 +87,7 @@ class Writer {
 class Reader {
  public:
   static constexpr bool kReads = true;
-  explicit Reader(const Json& in) : in_(in) {
+  Reader(const Json& in, uint32_t version) : in_(in), version_(version) {
     if (!in.is_object()) fail("an object");
   }
   template <typename T>
@@ -93,6 +97,11 @@ class Reader {
     if (found == in_.end()) return fail(name);
     ++used_;
     if (!from_json(*found, value)) fail(name);
+  }
+  // One that records of an older version do not have.
+  template <typename T>
+  void field_since(uint32_t version, const char* name, T& value) {
+    if (version_ >= version) field(name, value);
   }
   // "" when every field was there, well formed, and nothing else was.
   std::string error() const {
@@ -192,13 +201,14 @@ class Reader {
   template <typename T>
   requires requires(Reader& r, T& t) { fields(r, t); }
   bool from_json(const Json& in, T& out) {
-    Reader reader(in);
+    Reader reader(in, version_);
     fields(reader, out);
     inner_ = reader.error();
     return inner_.empty();
   }
 
   const Json& in_;
+  const uint32_t version_;  // of the record, also for what it is made of
   size_t used_ = 0;
   std::string error_;
   std::string inner_;
@@ -232,6 +242,7 @@ void fields(V& v, CloneSource& r) {
 template <typename V>
 void fields(V& v, FsRecord& r) {
   v.field("formatted", r.formatted);
+  v.field_since(2, "formatting", r.formatting);
   v.field("uuid", r.uuid);
   v.field("bytes", r.bytes);
 }
@@ -271,6 +282,7 @@ void fields(V& v, SnapshotRecord& r) {
   v.field("created_ns", r.created);
   v.field("labels", r.labels);
   v.field("fs", r.fs);
+  v.field_since(2, "frozen", r.frozen);
 }
 
 template <typename V>
@@ -293,6 +305,7 @@ void fields(V& v, AttachmentRecord& r) {
   v.field("attached", r.attached);
   v.field("pinned", r.pinned);
   v.field("mounted", r.mounted);
+  v.field_since(2, "freezing", r.freezing);
   v.field("kind", r.kind);
   v.field("device", r.device);
   v.field("since_ns", r.since);
@@ -387,7 +400,7 @@ Result<Record> decode_record(std::string_view key, std::string_view text) {
   const Json body = Json::parse(head->body, nullptr, false);
   if (body.is_discarded()) return broken(key, Record::kKind, "it is not JSON");
   Record record;
-  Reader reader(body);
+  Reader reader(body, head->version);
   fields(reader, record);
   if (reader.newer_)
     return Error(ErrorCode::kNewerFormat, fmt::format("{}: {}", key, reader.error()));

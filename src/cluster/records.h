@@ -56,15 +56,16 @@ struct CloneSource {
 // What is known of the file system on a volume's blocks, at a point in time.
 struct FsRecord {
   FsRecord() = default;
-  bool formatted = false;  // mkfs has ended: never again
-  std::string uuid;        // that the blocks carry, or may carry after an mkfs that nobody recorded
-  uint64_t bytes = 0;      // the size that it was made for or last grown to
+  bool formatted = false;   // mkfs has ended: never again
+  bool formatting = false;  // an mkfs was begun on an empty device that nobody else has had since
+  std::string uuid;         // of the volume whose identity it has: a clone has its origin's at first
+  uint64_t bytes = 0;       // the size that it was made for or last grown to
 };
 
 struct VolumeRecord {
   VolumeRecord() = default;
   static constexpr std::string_view kKind = "volume";
-  static constexpr uint32_t kVersion = 1;
+  static constexpr uint32_t kVersion = 2;  // 2: fs.formatting
   Stamp stamp;
   VolumeId id;
   std::string name;
@@ -92,7 +93,7 @@ struct VolumeRecord {
 struct SnapshotRecord {
   SnapshotRecord() = default;
   static constexpr std::string_view kKind = "snapshot";
-  static constexpr uint32_t kVersion = 1;
+  static constexpr uint32_t kVersion = 2;  // 2: fs.formatting, frozen
   Stamp stamp;
   SnapshotId id;
   std::string name;  // empty for an internal one, made for a clone and removed after it
@@ -102,6 +103,7 @@ struct SnapshotRecord {
   WallTime created;
   std::map<std::string, std::string> labels;
   FsRecord fs;
+  bool frozen = false;  // its file system was frozen for the cut
 };
 
 enum class HolderState : uint8_t {
@@ -123,7 +125,7 @@ struct HolderRecord {
 struct AttachmentRecord {
   AttachmentRecord() = default;
   static constexpr std::string_view kKind = "attachment";
-  static constexpr uint32_t kVersion = 1;
+  static constexpr uint32_t kVersion = 2;  // 2: freezing
   Stamp stamp;
   VolumeId volume;
   NodeId node;
@@ -132,6 +134,7 @@ struct AttachmentRecord {
   bool attached = false;  // false: being attached; nobody was told yet
   bool pinned = false;    // asked for by attach_volume: stays without holders
   bool mounted = false;   // the primary mount is meant to be there
+  bool freezing = false;  // intent: its file system may be frozen, and is to be thawed
   ExportKind kind = ExportKind::kNone;
   std::string device;
   WallTime since;

@@ -134,6 +134,25 @@ TEST(Records, NewerIsRefusedAndForeignIsDamage) {
                   .ok());
 }
 
+TEST(Records, ThoseOfOlderVersionsAreRead) {
+  SnapshotRecord snapshot;
+  snapshot.fs.uuid = "u";
+  const std::string now = encode_record(snapshot);
+  std::string body = now.substr(now.find('\n') + 1);
+  for (const std::string field : {R"("formatting":false,)", R"(,"frozen":false)"}) {
+    const size_t at = body.find(field);
+    ASSERT_NE(at, std::string::npos) << body;
+    body.erase(at, field.size());
+  }
+  const Result<SnapshotRecord> read = decode_record<SnapshotRecord>("k", sealed("snapshot", 1, body));
+  ASSERT_TRUE(read.ok()) << read.error().to_string();
+  EXPECT_EQ(encode_record(*read), now);
+  // And each version has its own fields, no others.
+  EXPECT_EQ(decode_record<SnapshotRecord>("k", sealed("snapshot", 2, body)).code(), ErrorCode::kCorruption);
+  EXPECT_EQ(decode_record<SnapshotRecord>("k", sealed("snapshot", 1, now.substr(now.find('\n') + 1))).code(),
+            ErrorCode::kCorruption);
+}
+
 TEST(Records, RandomBytesAreDamage) {
   Prng prng(1);
   for (int round = 0; round < 2000; ++round) {

@@ -38,12 +38,16 @@ Task<Result<SnapshotInfo>> Plane::create_snapshot(const CreateSnapshot& request)
   HF_CO_TRY(there);
   if (there.value()) {
     const SnapshotRecord& snapshot = there.value()->record;
-    if (snapshot.labels == request.labels) co_return info_of(snapshot, view->volume.record);
-    co_return make_error(ErrorCode::kAlreadyExists,
-                         "volume {} has a snapshot {} already, with other labels", name.value(),
-                         wanted);
+    const bool as_asked = snapshot.frozen || !request.freeze;
+    if (snapshot.labels == request.labels && as_asked) {
+      co_return info_of(snapshot, view->volume.record);
+    }
+    co_return make_error(ErrorCode::kAlreadyExists, "volume {} has a snapshot {} already, {}",
+                         name.value(), wanted,
+                         as_asked ? "with other labels" : "cut without freezing its file system");
   }
-  Result<KeptSnapshot> cut = co_await cut_snapshot(view.value(), wanted, request.labels);
+  Result<KeptSnapshot> cut =
+      co_await cut_snapshot(view.value(), wanted, request.labels, request.freeze);
   HF_CO_TRY(cut);
   co_return info_of(cut->record, view->volume.record);
 }
@@ -51,10 +55,17 @@ Task<Result<SnapshotInfo>> Plane::create_snapshot(const CreateSnapshot& request)
 // Records it, cuts it in every replica, says that it is there. An empty name: internal. One that
 // was begun and not finished is of another moment: it is removed, never finished.
 Task<Result<KeptSnapshot>> Plane::cut_snapshot(View& view, std::string name,
-                                               const std::map<std::string, std::string>& labels) {
+                                               const std::map<std::string, std::string>& labels,
+                                               bool freeze) {
   const VolumeRecord& volume = view.volume.record;
   Status settled = co_await settle_snapshots(view);
   HF_CO_TRY(settled);
+  bool mounted = false;
+  if (freeze) {
+    Result<bool> freezable = co_await is_freezable(view);
+    HF_CO_TRY(freezable);
+    mounted = freezable.value();
+  }
   Result<std::vector<KeptSnapshot>> others = co_await catalog_.snapshots_of(volume.id);
   HF_CO_TRY(others);
   if (others->size() >= kMaxSnapshotsPerVolume) {
@@ -81,16 +92,13 @@ Task<Result<KeptSnapshot>> Plane::cut_snapshot(View& view, std::string name,
   }
   Status begun = co_await catalog_.commit(std::move(begin));
   HF_CO_TRY(begun);
-  Status made = co_await make_snapshot(volume, snapshot);
-  HF_CO_TRY(made);
-  co_return std::move(snapshot);
-}
-
-// Cuts a recorded snapshot in every replica and says so. Refused by a port: undone.
-Task<Status> Plane::make_snapshot(const VolumeRecord& volume, KeptSnapshot& snapshot) {
-  for (const MemberRecord& member : volume.members) {
-    Status cut = co_await ports_.host.create_snapshot(member.pool, member.replica, snapshot->id);
-    if (cut.ok()) continue;
+  Status cut;
+  if (mounted && !mutant(ControlMutant::kNotFrozen)) {
+    cut = co_await cut_frozen(view, snapshot);
+  } else {
+    cut = co_await cut_replicas(volume, snapshot);
+  }
+  if (!cut.ok()) {
     if (is_refusal(cut.code())) {
       HF_PROBE("cluster.snapshot_undone");
       Status undone = co_await drop_snapshot(volume, snapshot);
@@ -99,9 +107,79 @@ Task<Status> Plane::make_snapshot(const VolumeRecord& volume, KeptSnapshot& snap
     co_return cut.error().with_context("snapshot of volume " + volume.name);
   }
   snapshot->state = LifeState::kReady;
+  snapshot->frozen = freeze;
   Batch done(catalog_);
   done.put(snapshot);
-  co_return co_await catalog_.commit(std::move(done));
+  Status recorded = co_await catalog_.commit(std::move(done));
+  HF_CO_TRY(recorded);
+  co_return std::move(snapshot);
+}
+
+Task<Status> Plane::cut_replicas(const VolumeRecord& volume, const KeptSnapshot& snapshot) {
+  for (const MemberRecord& member : volume.members) {
+    Status cut = co_await ports_.host.create_snapshot(member.pool, member.replica, snapshot->id);
+    HF_CO_TRY(cut);
+  }
+  co_return Status();
+}
+
+// True: its file system is mounted here and can be frozen. False: nobody has the device, and there is nothing to freeze.
+Task<Result<bool>> Plane::is_freezable(View& view) {
+  if (!view.attachment) co_return false;
+  Status served = co_await serve(view, ExportKind::kNone);
+  HF_CO_TRY(served);
+  const std::string device = view.attachment->record.device;
+  const std::string path = primary_path(view.volume.record);
+  Result<std::vector<std::string>> mounts = co_await ports_.mounter.mounts_of(device);
+  HF_CO_TRY(mounts);
+  if (std::find(mounts->begin(), mounts->end(), path) != mounts->end()) co_return true;
+  co_return make_error(ErrorCode::kFailedPrecondition,
+                       "volume {} is attached as {} and not mounted here: its users cannot be made to wait. "
+                       "Have them write back, and cut it without freezing",
+                       view.volume->name, device);
+}
+
+// Writers wait between freeze and thaw and nowhere else: all that is recorded is recorded before and after. The intent
+// is there first: what a daemon leaves that is killed, and its guard with it, the next one thaws.
+Task<Status> Plane::cut_frozen(View& view, KeptSnapshot& snapshot) {
+  view.attachment->record.freezing = true;
+  if (!mutant(ControlMutant::kFreezeNotIntended)) {
+    Status intended = co_await put(*view.attachment);
+    HF_CO_TRY(intended);
+  }
+  const std::string path = primary_path(view.volume.record);
+  Status frozen = co_await ports_.mounter.freeze(path, kFreezeLimit);
+  if (frozen.code() == ErrorCode::kInUse) {  // by somebody else, who will thaw it
+    view.attachment->record.freezing = false;
+    Status recorded = co_await put(*view.attachment);
+    HF_CO_TRY(recorded);
+    co_return frozen;
+  }
+  Status cut = frozen;
+  if (frozen.ok()) cut = co_await cut_replicas(view.volume.record, snapshot);
+  Result<bool> held = co_await ports_.mounter.thaw(path);
+  HF_CO_TRY(held);
+  view.attachment->record.freezing = false;
+  Status recorded = co_await put(*view.attachment);
+  HF_CO_TRY(cut);
+  HF_CO_TRY(recorded);
+  if (held.value()) co_return Status();
+  HF_PROBE("cluster.let_go_before_the_cut");
+  co_return make_error(ErrorCode::kLimitExceeded,
+                       "its file system was let go after {} s, before the snapshot was cut: the pool is slow, or "
+                       "somebody thawed it; try again, or cut it without freezing",
+                       std::chrono::duration_cast<std::chrono::seconds>(kFreezeLimit).count());
+}
+
+// What an earlier daemon, or an earlier attempt, may have left frozen. Thawing writes: the device is served first.
+Task<Status> Plane::thaw(View& view) {
+  HF_PROBE("cluster.left_frozen");
+  Status served = co_await serve(view, ExportKind::kNone);
+  HF_CO_TRY(served);
+  Result<bool> thawed = co_await ports_.mounter.thaw(primary_path(view.volume.record));
+  HF_CO_TRY(thawed);
+  view.attachment->record.freezing = false;
+  co_return co_await put(*view.attachment);
 }
 
 Task<Status> Plane::drop_snapshot(const VolumeRecord& volume, KeptSnapshot& snapshot) {
@@ -167,8 +245,13 @@ Task<Status> Plane::settle_snapshots(View& view) {
       if (needed.value()) continue;
     }
     if (mutant(ControlMutant::kBegunSnapshotFinished) && snapshot->state == LifeState::kCreating) {
-      Status finished = co_await make_snapshot(view.volume.record, snapshot);
+      Status finished = co_await cut_replicas(view.volume.record, snapshot);
       HF_CO_TRY(finished);
+      snapshot->state = LifeState::kReady;
+      Batch done(catalog_);
+      done.put(snapshot);
+      Status recorded = co_await catalog_.commit(std::move(done));
+      HF_CO_TRY(recorded);
       continue;
     }
     HF_PROBE("cluster.snapshot_settled");
@@ -187,6 +270,7 @@ SnapshotInfo Plane::info_of(const SnapshotRecord& snapshot, const VolumeRecord& 
   info.size_bytes = snapshot.size_bytes;
   info.created = snapshot.created;
   info.labels = snapshot.labels;
+  info.frozen = snapshot.frozen;
   return info;
 }
 

@@ -1,43 +1,21 @@
 #include "mount/make_fs.h"
 
-#include <algorithm>
 #include <cstdlib>
 
 namespace hf::mount {
-namespace {
-
 using spec::FsType;
 
-bool same_uuid(std::string_view a, std::string_view b) {
-  return !a.empty() && a.size() == b.size() &&
-         std::equal(a.begin(), a.end(), b.begin(), [](char x, char y) {
-           return std::tolower(static_cast<unsigned char>(x)) == std::tolower(static_cast<unsigned char>(y));
-         });
-}
-
-}  // namespace
-
-Result<Prepare> decide_prepare(const std::string& device, const Content& content,
-                               const FilesystemSpec& spec) {
-  const std::string wanted(spec::to_string(spec.fs));
+Status check_formatted(const std::string& device, const Content& content, const FilesystemSpec& spec) {
+  const std::string_view wanted = spec::to_string(spec.fs);
   if (content.empty()) {
-    if (spec.may_format) return Prepare::kFormat;
     return make_error(ErrorCode::kCorruption,
                       "{} should carry the volume's {} file system and carries nothing; the volume is left "
                       "alone: restore a snapshot, or look with \"holdfast pool verify\"",
                       device, wanted);
   }
-  const bool ours = same_uuid(content.uuid, spec.uuid), inherited = same_uuid(content.uuid, spec.inherited_uuid);
-  if (content.type == wanted && (ours || !spec.may_format)) return Prepare::kAccept;
-  if (content.type == wanted && inherited) return Prepare::kRestamp;
-  if (spec.may_format) {
-    return make_error(ErrorCode::kNotEmpty,
-                      "{} carries {}, which Holdfast did not make; it is not formatted over. Use fs=none to "
-                      "attach it as it is",
-                      device, content.describe());
-  }
-  return make_error(ErrorCode::kNotEmpty, "{} carries {}, where the volume's {} file system should be",
-                    device, content.describe(), wanted);
+  if (content.type == wanted) return {};
+  return make_error(ErrorCode::kNotEmpty, "{} carries {}, where the volume's {} file system should be", device,
+                    content.describe(), wanted);
 }
 
 std::vector<std::string> mkfs_argv(const std::string& device, const FilesystemSpec& spec) {
@@ -58,11 +36,6 @@ std::vector<std::string> mkfs_argv(const std::string& device, const FilesystemSp
 
 std::vector<std::string> empty_root_argv(const std::string& device, FsType fs) {
   if (fs == FsType::kExt4) return {"debugfs", "-w", "-R", "rmdir lost+found", device};
-  return {};
-}
-
-std::vector<std::string> restamp_argv(const std::string& device, const FilesystemSpec& spec) {
-  if (spec.fs == FsType::kBtrfs) return {"btrfstune", "-f", "-M", spec.uuid, device};
   return {};
 }
 

@@ -7,39 +7,20 @@
 
 #include "base/error.h"
 #include "mount/probe.h"
-#include "volume/spec/volume_spec.h"
+#include "volume/filesystem_spec.h"
 
 namespace hf::mount {
 
-// The same fields as cluster::FilesystemSpec, which says what they mean.
-struct FilesystemSpec {
-  FilesystemSpec() = default;
-  spec::FsType fs = spec::FsType::kExt4;
-  uint32_t block_size = 4096;
-  bool journal_data = false;
-  bool discard = true;
-  std::vector<std::string> mount_options;
-  bool may_format = false;
-  std::string uuid, inherited_uuid, label;
-};
+// What a device must carry that was formatted before: a file system of the spec's type, of whatever UUID (a person may
+// have changed it). kNotEmpty: something else. kCorruption: it lost what it should carry.
+Status check_formatted(const std::string& device, const Content& content, const FilesystemSpec& spec);
 
-enum class Prepare : uint8_t {
-  kFormat,
-  kAccept,
-  kRestamp,  // ours, with the UUID of the volume it was cloned from: give it its own
-};
-
-// kNotEmpty: it carries something that is not ours. kCorruption: it lost what it should carry.
-Result<Prepare> decide_prepare(const std::string& device, const Content& content,
-                               const FilesystemSpec& spec);
-
-// mkfs without a discard storm (the store reads never-written blocks as zeroes already).
+// mkfs without a discard storm (the store reads never-written blocks as zeroes already). Formats over whatever is there:
+// what an mkfs left that was cut short may look like anything.
 std::vector<std::string> mkfs_argv(const std::string& device, const FilesystemSpec& spec);
 // Takes away what mkfs puts into the root: databases refuse a data directory that is not empty, and Docker copies an image's
 // files into a volume only while that is. Empty where mkfs puts nothing there. (e2fsck makes lost+found again when it needs it.)
 std::vector<std::string> empty_root_argv(const std::string& device, spec::FsType fs);
-// Empty where a new UUID is not needed (ext4; xfs is mounted with nouuid).
-std::vector<std::string> restamp_argv(const std::string& device, const FilesystemSpec& spec);
 // Grows to the device's size. xfs and btrfs are grown by mount point.
 std::vector<std::string> grow_argv(const std::string& device, const std::string& path, spec::FsType fs);
 

@@ -16,31 +16,22 @@ Content carrying(const std::string& type, const std::string& uuid) {
   return content;
 }
 
-FilesystemSpec ext4(bool may_format) {
+FilesystemSpec ext4() {
   FilesystemSpec spec;
   spec.uuid = "11111111-2222-4333-8444-555555555555";
-  spec.inherited_uuid = "99999999-2222-4333-8444-555555555555";
   spec.label = "db";
-  spec.may_format = may_format;
   return spec;
 }
 
-TEST(DecidePrepare, FormatsOnlyWhatIsBlankAndNew) {
-  EXPECT_EQ(*decide_prepare("/dev/x", Content(), ext4(true)), Prepare::kFormat);
-  EXPECT_EQ(decide_prepare("/dev/x", Content(), ext4(false)).code(), ErrorCode::kCorruption);
-  // A crash between mkfs and its record: ours, as it is.
-  EXPECT_EQ(*decide_prepare("/dev/x", carrying("ext4", ext4(true).uuid), ext4(true)), Prepare::kAccept);
-  EXPECT_EQ(decide_prepare("/dev/x", carrying("ext4", "aa"), ext4(true)).code(), ErrorCode::kNotEmpty);
-  EXPECT_EQ(decide_prepare("/dev/x", carrying("xfs", ext4(true).uuid), ext4(true)).code(),
-            ErrorCode::kNotEmpty);
-  EXPECT_EQ(*decide_prepare("/dev/x", carrying("ext4", ext4(true).inherited_uuid), ext4(true)),
-            Prepare::kRestamp);
-  // Formatted before: whatever UUID (tune2fs by the user), as long as it is the right kind.
-  EXPECT_EQ(*decide_prepare("/dev/x", carrying("ext4", "aa"), ext4(false)), Prepare::kAccept);
-  EXPECT_EQ(decide_prepare("/dev/x", carrying("xfs", "aa"), ext4(false)).code(), ErrorCode::kNotEmpty);
+TEST(CheckFormatted, TakesItsOwnKindOnly) {
+  EXPECT_EQ(check_formatted("/dev/x", Content(), ext4()).code(), ErrorCode::kCorruption);
+  EXPECT_TRUE(check_formatted("/dev/x", carrying("ext4", ext4().uuid), ext4()).ok());
+  // Whatever UUID (tune2fs by the user), as long as it is the right kind.
+  EXPECT_TRUE(check_formatted("/dev/x", carrying("ext4", "aa"), ext4()).ok());
+  EXPECT_EQ(check_formatted("/dev/x", carrying("xfs", ext4().uuid), ext4()).code(), ErrorCode::kNotEmpty);
   Content ambivalent;
   ambivalent.ambivalent = true;
-  EXPECT_EQ(decide_prepare("/dev/x", ambivalent, ext4(true)).code(), ErrorCode::kNotEmpty);
+  EXPECT_EQ(check_formatted("/dev/x", ambivalent, ext4()).code(), ErrorCode::kNotEmpty);
 }
 
 TEST(Ext4, ChecksOnlyWhenTheJournalDoesNotSuffice) {
@@ -60,7 +51,7 @@ TEST(Ext4, ReadsTheSizeOfTheSuperblock) {
 }
 
 TEST(MountOptions, AllowsTheKnownAndNamesTheRest) {
-  FilesystemSpec spec = ext4(false);
+  FilesystemSpec spec = ext4();
   EXPECT_EQ(*mount_options(spec), "discard,errors=remount-ro");
   spec.mount_options = {"noatime", "commit=5"};
   EXPECT_EQ(*mount_options(spec), "discard,errors=remount-ro,noatime,commit=5");
@@ -70,7 +61,7 @@ TEST(MountOptions, AllowsTheKnownAndNamesTheRest) {
     const Result<std::string> options = mount_options(spec);
     EXPECT_EQ(options.code(), ErrorCode::kInvalidSpec) << bad;
   }
-  spec = ext4(false);
+  spec = ext4();
   spec.fs = FsType::kXfs;
   EXPECT_EQ(*mount_options(spec), "discard,nouuid");
   spec.mount_options = {"data=journal"};
@@ -85,7 +76,7 @@ TEST(MakeFs, LeavesAnEmptyRoot) {
 }
 
 TEST(MakeFs, NeverDiscards) {
-  FilesystemSpec spec = ext4(true);
+  FilesystemSpec spec = ext4();
   for (const FsType fs : {FsType::kExt4, FsType::kXfs, FsType::kBtrfs}) {
     spec.fs = fs;
     const std::vector<std::string> argv = mkfs_argv("/dev/x", spec);

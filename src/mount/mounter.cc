@@ -12,10 +12,13 @@
 #include <filesystem>
 
 #include "base/log.h"
+#include "mount/freeze.h"
+#include "mount/helper.h"
 #include "mount/mount_options.h"
 #include "runtime/file.h"
 #include "runtime/process.h"
 #include "uring/loop_device.h"
+#include "uring/mount_table_file.h"
 #include "uring/owned_fd.h"
 
 namespace hf::mount {
@@ -27,12 +30,11 @@ constexpr Duration kCheckLimit = 80s;
 // A thousand volumes looked at in one pass need one look at the processes. Far below the grace of a starting container.
 constexpr Duration kLookAge = 2s;
 constexpr int kUmountBusy = 32;  // umount(8): mount failure
-constexpr size_t kMaxMountinfoBytes = 64 * kMiB;
 
 const MountEntry* mount_at(const std::vector<MountEntry>& mounts, const std::string& path) {
   const MountEntry* found = nullptr;
   for (const MountEntry& entry : mounts) {
-    if (entry.mount_point == path) found = &entry;  // the last one is the visible one
+    if (entry.point == path) found = &entry;  // the last one is the visible one
   }
   return found;
 }
@@ -105,26 +107,10 @@ std::string who_uses(const std::string& path) {
 }  // namespace
 
 Task<Result<std::vector<MountEntry>>> Mounter::mounts() {
-  std::function<Result<std::string>()> read = []() -> Result<std::string> {
-    // A file of /proc has no size: it is read to its end.
-    OwnedFd fd(::open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC));
-    if (!fd.valid()) return Error::from_errno(errno, "open /proc/self/mountinfo");
-    std::string text;
-    char buffer[64 * 1024];
-    for (;;) {
-      const ssize_t n = ::read(fd.get(), buffer, sizeof buffer);
-      if (n < 0 && errno == EINTR) continue;
-      if (n < 0) return Error::from_errno(errno, "read /proc/self/mountinfo");
-      if (n == 0) return text;
-      text.append(buffer, static_cast<size_t>(n));
-      if (text.size() > kMaxMountinfoBytes) {
-        return make_error(ErrorCode::kLimitExceeded, "/proc/self/mountinfo is unreasonably long");
-      }
-    }
-  };
+  std::function<Result<std::string>()> read = [] { return read_mount_table(); };
   Result<std::string> text = co_await run_blocking<Result<std::string>>(world_.blocking, read);
   HF_CO_TRY(text);
-  co_return parse_mountinfo(*text);
+  co_return parse_mount_table(*text);
 }
 
 Task<Status> Mounter::start() {
@@ -136,28 +122,14 @@ Task<Status> Mounter::start() {
   co_return co_await run_blocking<Status>(world_.blocking, share);
 }
 
-Task<Status> Mounter::must_run(std::vector<std::string> argv, Duration limit) {
-  const std::string program = argv[0];
-  Result<CommandResult> ran = co_await world_.process.run(std::move(argv), limit);
-  if (ran.code() == ErrorCode::kMissingFeature) {
-    co_return make_error(ErrorCode::kMissingFeature,
-                         "{}; install e2fsprogs, xfsprogs, btrfs-progs, mount and util-linux",
-                         ran.error().message());
-  }
-  HF_CO_TRY(ran);
-  if (ran->exit_status == 0) co_return Status();
-  co_return make_error(ErrorCode::kIo, "{} failed with {}: {}", program, ran->exit_status,
-                       ran->output.substr(0, 500));
-}
-
 Task<Status> Mounter::check_ext4(std::string device) {
   std::vector<std::string> look = {"dumpe2fs", "-h", device};
-  Result<CommandResult> head = co_await world_.process.run(std::move(look), kMountLimit);
+  Result<CommandResult> head = co_await world_.process.run(alone_with(device, std::move(look)), kMountLimit);
   HF_CO_TRY(head);
   if (ext4_needs_check(head->output)) {
     HF_LOG(kWarn, "mount", "fsck device={} reason=unclean", device);
     std::vector<std::string> argv = {"e2fsck", "-p", device};
-    Result<CommandResult> checked = co_await world_.process.run(std::move(argv), kCheckLimit);
+    Result<CommandResult> checked = co_await world_.process.run(alone_with(device, std::move(argv)), kCheckLimit);
     HF_CO_TRY(checked);
     Status sound = judge_e2fsck(device, checked->exit_status, checked->output);
     HF_CO_TRY(sound);
@@ -174,12 +146,12 @@ Task<Status> Mounter::grow_unmounted_ext4(std::string device, uint64_t fs_bytes)
   if (size->exit_status != 0 || fs_bytes == 0 || device_bytes < fs_bytes + kMiB) co_return Status();
   HF_LOG(kInfo, "mount", "grow_before_mount device={} from_bytes={} to_bytes={}", device, fs_bytes, device_bytes);
   std::vector<std::string> check = {"e2fsck", "-f", "-p", device};
-  Result<CommandResult> checked = co_await world_.process.run(std::move(check), kCheckLimit);
+  Result<CommandResult> checked = co_await world_.process.run(alone_with(device, std::move(check)), kCheckLimit);
   HF_CO_TRY(checked);
   Status sound = judge_e2fsck(device, checked->exit_status, checked->output);
   HF_CO_TRY(sound);
   std::vector<std::string> grow = {"resize2fs", device};
-  co_return co_await must_run(std::move(grow), kCheckLimit);
+  co_return co_await must_run(world_.process, alone_with(device, std::move(grow)), kCheckLimit);
 }
 
 Task<Status> Mounter::prepare(std::string device, FilesystemSpec spec) {
@@ -188,26 +160,28 @@ Task<Status> Mounter::prepare(std::string device, FilesystemSpec spec) {
                          "the volume has fs=none: it has no file system to mount; attach it and use the "
                          "block device");
   }
-  Result<Content> content = co_await probe(world_.process, device);
-  HF_CO_TRY(content);
-  const Result<Prepare> decision = decide_prepare(device, *content, spec);
-  HF_CO_TRY(decision);
-  if (*decision == Prepare::kFormat) {
-    Status made = co_await must_run(mkfs_argv(device, spec), kMkfsLimit);
+  if (spec.may_format) {
+    Status made = co_await must_run(world_.process, alone_with(device, mkfs_argv(device, spec)), kMkfsLimit);
     HF_CO_TRY(made);
     std::vector<std::string> argv = empty_root_argv(device, spec.fs);
-    if (!argv.empty()) co_return co_await must_run(std::move(argv), kMkfsLimit);
-    co_return Status();
+    if (argv.empty()) co_return Status();
+    co_return co_await must_run(world_.process, alone_with(device, std::move(argv)), kMkfsLimit);
   }
-  if (spec.fs == spec::FsType::kExt4) {
-    Status checked = co_await check_ext4(device);
-    HF_CO_TRY(checked);
-  }
-  if (*decision == Prepare::kRestamp) {
-    std::vector<std::string> argv = restamp_argv(device, spec);
-    if (!argv.empty()) co_return co_await must_run(std::move(argv), kMkfsLimit);
-  }
+  Result<Content> content = co_await probe(world_.process, device);
+  HF_CO_TRY(content);
+  const Status sound = check_formatted(device, *content, spec);
+  HF_CO_TRY(sound);
+  if (spec.fs == spec::FsType::kExt4) co_return co_await check_ext4(device);
   co_return Status();
+}
+
+Task<Result<std::string>> Mounter::contents(std::string device) {
+  std::vector<std::string> flush = {"blockdev", "--flushbufs", device};
+  Status flushed = co_await must_run(world_.process, alone_with(device, std::move(flush)), kMkfsLimit);
+  HF_CO_TRY(flushed);
+  Result<Content> content = co_await probe(world_.process, device);
+  HF_CO_TRY(content);
+  co_return content->empty() ? std::string() : content->describe();
 }
 
 Task<Status> Mounter::mount(std::string device, std::string path, FilesystemSpec spec) {
@@ -226,7 +200,7 @@ Task<Status> Mounter::mount(std::string device, std::string path, FilesystemSpec
   if (!made.ok() && made.code() != ErrorCode::kAlreadyExists) co_return made.error();
   std::vector<std::string> argv = {"mount", "-t", std::string(spec::to_string(spec.fs)), "-o", *options,
                                    device, path};
-  co_return co_await must_run(std::move(argv), kMountLimit);
+  co_return co_await must_run(world_.process, std::move(argv), kMountLimit);
 }
 
 Task<Status> Mounter::bind(std::string from, std::string to, bool read_only) {
@@ -291,7 +265,7 @@ Task<Result<std::vector<std::string>>> Mounter::mounts_of(std::string device) {
   std::vector<std::string> paths;
   for (const MountEntry& entry : *all) {
     const bool by_number = known && entry.major == major(info.st_rdev) && entry.minor == minor(info.st_rdev);
-    if (by_number || entry.source == device) paths.push_back(entry.mount_point);
+    if (by_number || entry.source == device) paths.push_back(entry.point);
   }
   co_return paths;
 }
@@ -308,6 +282,14 @@ Task<Result<bool>> Mounter::mounted_elsewhere(std::string device, std::string pa
   struct stat info {};
   if (::stat(device.c_str(), &info) != 0) info.st_rdev = 0;
   co_return looked_->has_elsewhere(major(info.st_rdev), minor(info.st_rdev), device, path);
+}
+
+Task<Status> Mounter::freeze(std::string path, Duration limit) {
+  co_return co_await mount::freeze(world_.process, std::move(path), limit);
+}
+
+Task<Result<bool>> Mounter::thaw(std::string path) {
+  co_return co_await mount::thaw(world_.process, std::move(path));
 }
 
 Task<Result<bool>> Mounter::in_use(std::string device) {

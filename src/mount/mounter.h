@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "base/mount_table.h"
 #include "mount/make_fs.h"
-#include "mount/mountinfo.h"
 #include "mount/mounts_of_all.h"
 #include "runtime/clock.h"
 #include "runtime/task.h"
@@ -22,6 +22,7 @@ class Mounter {
   Task<Status> start();
 
   // The calls of cluster::Mounter; ports.h has the contract.
+  Task<Result<std::string>> contents(std::string device);
   Task<Status> prepare(std::string device, FilesystemSpec spec);
   Task<Status> mount(std::string device, std::string path, FilesystemSpec spec);
   Task<Status> bind(std::string from, std::string to, bool read_only);
@@ -31,10 +32,10 @@ class Mounter {
   // From a look at all processes that is at most two seconds old.
   Task<Result<bool>> mounted_elsewhere(std::string device, std::string path);
   Task<Result<bool>> in_use(std::string device);
+  Task<Status> freeze(std::string path, Duration limit);
+  Task<Result<bool>> thaw(std::string path);
 
  private:
-  // Runs a helper; another exit than zero is kIo with its last words.
-  Task<Status> must_run(std::vector<std::string> argv, Duration limit);
   // Checks when the superblock asks for it, and grows what the device outgrew.
   Task<Status> check_ext4(std::string device);
   Task<Status> grow_unmounted_ext4(std::string device, uint64_t fs_bytes);

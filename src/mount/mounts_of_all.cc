@@ -1,19 +1,15 @@
 #include "mount/mounts_of_all.h"
 
-#include <fcntl.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <filesystem>
 #include <unordered_set>
 
-#include "base/units.h"
-#include "uring/owned_fd.h"
+#include "uring/mount_table_file.h"
 
 namespace hf::mount {
 namespace {
-
-constexpr size_t kMaxTableBytes = 64 * kMiB;
 
 std::string number_key(uint32_t major, uint32_t minor) { return fmt::format("{}:{}", major, minor); }
 
@@ -21,20 +17,6 @@ std::string namespace_of(const std::string& process) {
   char link[64];
   const ssize_t n = ::readlink((process + "/ns/mnt").c_str(), link, sizeof link);
   return n > 0 ? std::string(link, static_cast<size_t>(n)) : std::string();
-}
-
-// "" where the process has ended.
-std::string read_all(const std::string& path) {
-  const OwnedFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  std::string text;
-  char buffer[64 * 1024];
-  while (fd.valid() && text.size() < kMaxTableBytes) {
-    const ssize_t n = ::read(fd.get(), buffer, sizeof buffer);
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) break;
-    text.append(buffer, static_cast<size_t>(n));
-  }
-  return text;
 }
 
 }  // namespace
@@ -71,12 +53,12 @@ Result<MountsOfAll> look_at_all_mounts() {
     if (path.find_first_not_of("0123456789", 6) != std::string::npos) continue;  // behind "/proc/"
     const std::string space = namespace_of(path);
     if (!space.empty() && known.contains(space)) continue;
-    const std::string text = read_all(path + "/mountinfo");
-    if (text.empty()) continue;  // a process that ends: another of its namespace tells
+    const Result<std::string> text = read_mount_table(path + "/mountinfo");
+    if (!text.ok() || text->empty()) continue;  // a process that ends: another of its namespace tells
     // Whose namespace may not be asked for (it has capabilities that we lack, as a container's processes have under
     // a confined unit, or another user) shows its mounts all the same: told apart by what they are.
-    if (!known.insert(space.empty() ? text : space).second) continue;
-    all.add(parse_mount_table(text), space == own);
+    if (!known.insert(space.empty() ? *text : space).second) continue;
+    all.add(parse_mount_table(*text), space == own);
   }
   if (ec) return Error::from_errno(ec.value(), "read /proc");
   if (!known.contains(own)) return make_error(ErrorCode::kIo, "/proc does not show this process's own mounts");

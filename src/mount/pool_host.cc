@@ -11,12 +11,14 @@
 #include <cerrno>
 
 #include "base/log.h"
+#include "base/mount_table.h"
 #include "base/units.h"
-#include "mount/mountinfo.h"
+#include "mount/helper.h"
 #include "mount/probe.h"
 #include "runtime/file.h"
 #include "runtime/process.h"
 #include "uring/loop_device.h"
+#include "uring/mount_table_file.h"
 #include "uring/owned_fd.h"
 
 namespace hf::mount {
@@ -189,16 +191,12 @@ Result<loopdev::LoopInfo> find_or_attach(const std::string& directory, const std
 }
 
 Result<bool> is_mounted(const std::string& path, const std::string& device) {
-  OwnedFd fd(::open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC));
-  std::string text;
-  char buffer[64 * 1024];
-  ssize_t n = 0;
-  while (fd.valid() && (n = ::read(fd.get(), buffer, sizeof buffer)) > 0) text.append(buffer, static_cast<size_t>(n));
-  if (!fd.valid() || n < 0) return Error::from_errno(errno, "read /proc/self/mountinfo");
+  const Result<std::string> text = read_mount_table();
+  HF_TRY(text);
   struct stat info {};
   if (::stat(device.c_str(), &info) != 0) return Error::from_errno(errno, device);
-  for (const MountEntry& entry : parse_mountinfo(text)) {
-    if (entry.mount_point != path) continue;
+  for (const MountEntry& entry : parse_mount_table(*text)) {
+    if (entry.point != path) continue;
     if (entry.major == major(info.st_rdev) && entry.minor == minor(info.st_rdev)) return true;
     return make_error(ErrorCode::kInUse, "{} is mounted at {}, where the pool's {} belongs; unmount it", entry.source,
                       path, device);
@@ -285,23 +283,12 @@ std::vector<std::string> mkfs_xfs(const std::string& target) {
 
 }  // namespace
 
-Task<Status> PoolHost::must_run(std::vector<std::string> argv) {
-  const std::string program = argv[0];
-  Result<CommandResult> ran = co_await world_.process.run(std::move(argv), kHelperLimit);
-  if (ran.code() == ErrorCode::kMissingFeature) {
-    co_return make_error(ErrorCode::kMissingFeature, "{} is missing; install xfsprogs", program);
-  }
-  HF_CO_TRY(ran);
-  if (ran->exit_status == 0) co_return Status();
-  co_return make_error(ErrorCode::kIo, "{} failed with {}: {}", program, ran->exit_status, ran->output.substr(0, 500));
-}
-
 Task<Status> PoolHost::make_image(std::string directory, uint64_t size_bytes) {
   const std::string fresh = directory + "/" + kImage + ".new";
   std::function<Status()> sparse = [fresh, size_bytes] { return make_sparse(fresh, size_bytes); };
   Status made = co_await run_blocking<Status>(world_.blocking, sparse);
   HF_CO_TRY(made);
-  Status formatted = co_await must_run(mkfs_xfs(fresh));
+  Status formatted = co_await must_run(world_.process, mkfs_xfs(fresh), kHelperLimit);
   HF_CO_TRY(formatted);
   std::function<Status()> publish = [directory] { return publish_image(directory); };
   co_return co_await run_blocking<Status>(world_.blocking, publish);
@@ -321,7 +308,7 @@ Task<Status> PoolHost::format_device(std::string device, bool force) {
                          "{} carries {}; give --force to take it for a pool, and its data is lost", device,
                          content->describe());
   }
-  co_return co_await must_run(mkfs_xfs(device));
+  co_return co_await must_run(world_.process, mkfs_xfs(device), kHelperLimit);
 }
 
 Task<Result<PoolStorage>> PoolHost::bring_up(PoolId pool, PoolStorage storage) {
@@ -436,7 +423,7 @@ Task<Status> PoolHost::expand(PoolId pool, uint64_t size_bytes) {
     co_return make_error(ErrorCode::kInvalidArgument, "a pool on a device has the device's size; leave --size out");
   }
   std::vector<std::string> argv = {"xfs_growfs", storage.data_dir};
-  co_return co_await must_run(std::move(argv));
+  co_return co_await must_run(world_.process, std::move(argv), kHelperLimit);
 }
 
 Task<Status> PoolHost::close(PoolId pool) {

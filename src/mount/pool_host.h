@@ -65,7 +65,6 @@ class PoolHost {
   Task<Status> make_image(std::string directory, uint64_t size_bytes);
   Task<Status> format_device(std::string device, bool force);
   Task<Result<PoolStorage>> bring_up(PoolId pool, PoolStorage storage);
-  Task<Status> must_run(std::vector<std::string> argv);
 
   World world_;
   std::string run_dir_;

@@ -1,9 +1,11 @@
 #include "mount/probe.h"
 
+#include "mount/helper.h"
+
 namespace hf::mount {
 namespace {
 
-constexpr Duration kProbeLimit = 30s;
+constexpr Duration kProbeLimit = 60s;
 constexpr int kNothingFound = 2, kAmbivalent = 8;
 
 }  // namespace
@@ -45,7 +47,7 @@ Result<Content> parse_blkid(int exit_status, std::string_view output) {
 
 Task<Result<Content>> probe(Process& process, std::string device) {
   std::vector<std::string> argv = {"blkid", "-p", "-o", "export", device};
-  Result<CommandResult> ran = co_await process.run(std::move(argv), kProbeLimit);
+  Result<CommandResult> ran = co_await process.run(alone_with(device, std::move(argv)), kProbeLimit);
   HF_CO_TRY(ran);
   Result<Content> content = parse_blkid(ran->exit_status, ran->output);
   if (!content.ok()) co_return content.error().with_context(device);

@@ -13,6 +13,7 @@
 #include <thread>
 
 #include "base/log.h"
+#include "mount/freeze.h"
 #include "node/daemon.h"
 #include "node/idle_trim.h"
 
@@ -158,4 +159,8 @@ int main_with(int argc, char** argv) {
 }  // namespace
 }  // namespace hf::node
 
-int main(int argc, char** argv) { return hf::node::main_with(argc, argv); }
+int main(int argc, char** argv) {
+  const std::string_view verb = argc > 1 ? argv[1] : "";
+  if (verb == hf::mount::kFreezeGuard || verb == hf::mount::kThawGuard) return hf::mount::freeze_main(argc, argv);
+  return hf::node::main_with(argc, argv);
+}

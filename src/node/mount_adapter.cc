@@ -1,31 +1,25 @@
 #include "node/mount_adapter.h"
 
+#include "mount/identity.h"
+
 namespace hf::node {
 namespace {
-
-mount::FilesystemSpec to_mount(const cluster::FilesystemSpec& from) {
-  mount::FilesystemSpec out;
-  out.fs = from.fs;
-  out.block_size = from.block_size;
-  out.journal_data = from.journal_data;
-  out.discard = from.discard;
-  out.mount_options = from.mount_options;
-  out.may_format = from.may_format;
-  out.uuid = from.uuid;
-  out.inherited_uuid = from.inherited_uuid;
-  out.label = from.label;
-  return out;
-}
 
 bool is_kernel_device(const std::string& device) { return device.starts_with('/'); }
 
 }  // namespace
 
-Task<Status> MountAdapter::prepare(std::string device, cluster::FilesystemSpec spec) {
-  return mounter_.prepare(std::move(device), to_mount(spec));
+Task<Status> MountAdapter::identify(std::shared_ptr<BlockDevice> device, FilesystemSpec spec) {
+  co_return co_await mount::give_identity(*device, std::move(spec));
 }
-Task<Status> MountAdapter::mount(std::string device, std::string path, cluster::FilesystemSpec spec) {
-  return mounter_.mount(std::move(device), std::move(path), to_mount(spec));
+Task<Result<std::string>> MountAdapter::contents(std::string device) {
+  return mounter_.contents(std::move(device));
+}
+Task<Status> MountAdapter::prepare(std::string device, FilesystemSpec spec) {
+  return mounter_.prepare(std::move(device), std::move(spec));
+}
+Task<Status> MountAdapter::mount(std::string device, std::string path, FilesystemSpec spec) {
+  return mounter_.mount(std::move(device), std::move(path), std::move(spec));
 }
 Task<Status> MountAdapter::bind(std::string from, std::string to, bool read_only) {
   return mounter_.bind(std::move(from), std::move(to), read_only);
@@ -47,5 +41,10 @@ Task<Result<bool>> MountAdapter::mounted_elsewhere(std::string device, std::stri
   if (!is_kernel_device(device)) co_return false;
   co_return co_await mounter_.mounted_elsewhere(std::move(device), std::move(path));
 }
+
+Task<Status> MountAdapter::freeze(std::string path, Duration limit) {
+  return mounter_.freeze(std::move(path), limit);
+}
+Task<Result<bool>> MountAdapter::thaw(std::string path) { return mounter_.thaw(std::move(path)); }
 
 }  // namespace hf::node

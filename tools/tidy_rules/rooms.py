@@ -34,6 +34,7 @@ SOCKET_EXCEPTIONS = {
     ("src/api/http/server.cc", r"sys/(socket|stat|un)\.h"): "makes the plugin's socket before Beast's own threads accept on it",
     ("src/holder/", r"sys/(socket|un)\.h"): "descriptors are handed over by SCM_RIGHTS, in a process without a loop",
     ("src/block/nbd/kernel/", r"sys/socket\.h"): "netlink, and the socket pair whose other end the kernel takes",
+    ("src/mount/freeze.cc", r"sys/(socket|un)\.h"): "a guard and who asks it to thaw, in processes without a loop",
 }
 
 # These run under simulation: whatever reaches the world without the seams of `runtime` breaks "same seed, same history".

@@ -30,6 +30,7 @@ EXCEPTIONS = [
     ("banned-thread", r"src/(runtime|uring|node|api)/", "these own the threads: loops, the pool, gRPC and HTTP"),
     ("banned-clock", r"src/uring/", "the real Clock"),
     ("banned-clock", r"src/base/log", "time stamps of log lines, never a decision"),
+    ("banned-clock", r"src/mount/freeze\.cc$", "a program of its own, without a loop"),
     ("banned-clock", r"src/(api|cli)/", "gRPC's deadlines are given in it"),
     ("banned-sleep", r"src/uring/", "the real world"),
     ("banned-rand", r"src/uring/", "the real Random"),

@@ -70,6 +70,7 @@ void fill(const cluster::SnapshotInfo& from, holdfast::v1::Snapshot* to) {
   to->set_size_bytes(from.size_bytes);
   fill_time(from.created, to->mutable_created());
   for (const auto& [key, value] : from.labels) (*to->mutable_labels())[key] = value;
+  to->set_frozen(from.frozen);
 }
 
 void fill(const cluster::PoolInfo& from, holdfast::v1::Pool* to) {

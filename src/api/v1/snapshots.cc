@@ -17,6 +17,7 @@ class Snapshots final : public v1::Snapshots::Service {
     request.volume = in->volume();
     request.name = in->name();
     request.labels = {in->labels().begin(), in->labels().end()};
+    request.freeze = in->freeze();
     return answer<cluster::SnapshotInfo>(context_, rpc, out, [this, request] {
       return context_.control.create_snapshot(request);
     });

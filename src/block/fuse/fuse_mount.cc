@@ -7,10 +7,9 @@
 
 #include <cerrno>
 #include <cstring>
-#include <fstream>
-#include <iterator>
 
 #include "base/mount_table.h"
+#include "uring/mount_table_file.h"
 
 namespace hf::fuse {
 namespace {
@@ -70,11 +69,10 @@ Result<OwnedFd> mount_connection(const std::string& directory) {
 }
 
 Result<std::vector<MountedConnection>> list_mounts(const std::string& parent) {
-  std::ifstream in("/proc/self/mountinfo");
-  if (!in) return Error::from_errno(errno, "open /proc/self/mountinfo");
-  const std::string text((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
+  const Result<std::string> text = read_mount_table();
+  HF_TRY(text);
   std::vector<MountedConnection> found;
-  for (const MountEntry& entry : parse_mount_table(text)) {
+  for (const MountEntry& entry : parse_mount_table(*text)) {
     if (entry.fs_type != "fuse" || entry.source != kSource) continue;
     if (!entry.point.starts_with(parent + "/")) continue;
     MountedConnection mounted;

@@ -5,19 +5,27 @@
 namespace hf::cluster {
 namespace {
 
-// Only its identity matters here: the store's own simulation reads and writes blocks.
+// The store's own simulation reads and writes blocks; here only whether there are any matters.
 class SimDevice : public BlockDevice {
  public:
-  SimDevice(PoolId pool, ReplicaId replica, uint64_t size)
-      : pool_(pool), replica_(replica), size_(size) {}
+  SimDevice(SimPorts& ports, PoolId pool, ReplicaId replica, uint64_t size)
+      : ports_(ports), pool_(pool), replica_(replica), size_(size) {}
   uint64_t size() const override { return size_; }
   Task<Status> read(uint64_t, MutableByteSpan) override { co_return refused(); }
   Task<Status> write(uint64_t, ByteSpan) override { co_return refused(); }
   Task<Status> write_zeroes(uint64_t, uint64_t, bool) override { co_return refused(); }
-  Task<Status> discard(uint64_t, uint64_t) override { co_return refused(); }
+  Task<Status> discard(uint64_t, uint64_t) override { return ports_.discard(pool_, replica_); }
   Task<Status> flush() override { co_return Status(); }
-  Task<Result<std::vector<BlockExtent>>> extents(uint64_t, uint64_t, size_t) override {
-    co_return refused();
+  Task<Result<std::vector<BlockExtent>>> extents(uint64_t offset, uint64_t length, size_t) override {
+    const SimImage* image = ports_.image_of(pool_, replica_);
+    if (image == nullptr) co_return refused();
+    BlockExtent all;
+    all.offset = offset;
+    all.length = length;
+    all.allocated = image->has_fs || image->half_made || image->raw > 0 || image->data > 0;
+    all.reads_zero = !all.allocated;
+    std::vector<BlockExtent> found(1, all);
+    co_return found;
   }
   PoolId pool() const { return pool_; }
   ReplicaId replica() const { return replica_; }
@@ -26,6 +34,7 @@ class SimDevice : public BlockDevice {
   static Error refused() {
     return Error(ErrorCode::kNotSupported, "the simulated node moves no blocks");
   }
+  SimPorts& ports_;
   PoolId pool_;
   ReplicaId replica_;
   uint64_t size_;
@@ -62,7 +71,13 @@ bool SimNode::is_mounted(const std::string& device) const {
          std::any_of(containers.begin(), containers.end(), on_it);
 }
 
+bool SimNode::is_frozen(const std::string& device, sim::SimTime now) const {
+  const auto found = frozen.find(device);
+  return found != frozen.end() && now < found->second;
+}
+
 void SimNode::reboot() {
+  frozen.clear();
   exports.clear();
   mounts.clear();
   containers.clear();
@@ -250,7 +265,13 @@ Task<Status> SimPorts::create_snapshot(PoolId pool, ReplicaId replica, SnapshotI
   HF_CO_TRY(open);
   SimReplica* found = node_.find(pool, replica);
   if (found == nullptr) co_return gone("create_snapshot");
-  found->snapshots.try_emplace(snapshot, found->head);
+  SimImage image = found->head;
+  image.torn = false;  // a head that was restored has it of its snapshot
+  for (const auto& [volume, exported] : node_.exports) {
+    if (exported.replica != replica || !node_.is_mounted(exported.device)) continue;
+    image.torn = !node_.is_frozen(exported.device, life_.loop().now());
+  }
+  found->snapshots.try_emplace(snapshot, image);
   co_return co_await after("create_snapshot");
 }
 
@@ -308,7 +329,7 @@ Task<Result<std::shared_ptr<BlockDevice>>> SimPorts::open_volume(PoolId pool, Re
   found->promised = std::max(found->promised, epoch);
   found->opened_by = life_.number();
   std::shared_ptr<BlockDevice> device =
-      std::make_shared<SimDevice>(pool, replica, found->head.size);
+      std::make_shared<SimDevice>(*this, pool, replica, found->head.size);
   Status back = co_await after("open_volume");
   HF_CO_TRY(back);
   co_return std::move(device);
@@ -320,6 +341,21 @@ Task<Status> SimPorts::close_volume(PoolId pool, ReplicaId replica) {
   SimReplica* found = node_.find(pool, replica);
   if (found != nullptr) found->opened_by = 0;
   co_return co_await after("close_volume");
+}
+
+SimImage* SimPorts::image_of(PoolId pool, ReplicaId replica) {
+  SimReplica* found = node_.find(pool, replica);
+  return found == nullptr ? nullptr : &found->head;
+}
+
+Task<Status> SimPorts::discard(PoolId pool, ReplicaId replica) {
+  Status come = co_await before("discard");
+  HF_CO_TRY(come);
+  SimImage* image = image_of(pool, replica);
+  if (image == nullptr) co_return gone("discard");
+  if (image->data > 0 || image->raw > 0) node_.violated("discard of what users have written");
+  image->has_fs = image->half_made = false;
+  co_return co_await after("discard");
 }
 
 // ---- Exporter
@@ -343,6 +379,9 @@ Task<Result<ExportInfo>> SimPorts::attach(VolumeId volume, ExportKind kind,
   exported.refuses = sim_device == nullptr;
   if (exported.refuses && node_.find(exported.pool, exported.replica) != nullptr)
     node_.violated("I/O of " + exported.device + " refused, while its data is there");
+  const SimImage* image = image_of(exported.pool, exported.replica);
+  if (image != nullptr && image->has_fs && image->fs_uuid != volume.to_string())
+    node_.violated(exported.device + " is in the kernel under the UUID of another volume");
   exported.served_by = life_.number();
   ExportInfo info;
   info.volume = volume;
@@ -361,6 +400,7 @@ Task<Status> SimPorts::detach(VolumeId volume) {
   if (node_.is_mounted(found->second.device) || node_.open_files.contains(found->second.device)) {
     co_return make_error(ErrorCode::kInUse, "{} is in use", found->second.device);
   }
+  if (node_.frozen.contains(found->second.device)) node_.violated("detach of a frozen device");
   node_.exports.erase(found);
   co_return co_await after("detach");
 }
@@ -399,24 +439,50 @@ Task<Status> SimPorts::park() {
 // ---- Mounter
 // ---------------------------------------------------------------------------------------
 
+Task<Status> SimPorts::identify(std::shared_ptr<BlockDevice> device, FilesystemSpec spec) {
+  Status come = co_await before("identify");
+  HF_CO_TRY(come);
+  const auto& sim_device = static_cast<const SimDevice&>(*device);
+  SimImage* image = image_of(sim_device.pool(), sim_device.replica());
+  if (image == nullptr) co_return gone("identify");
+  for (const auto& [volume, exported] : node_.exports) {
+    if (exported.replica == sim_device.replica() && image->has_fs && image->fs_uuid != spec.uuid)
+      node_.violated("the UUID of " + exported.device + " changes under the kernel");
+  }
+  if (image->has_fs) image->fs_uuid = spec.uuid;
+  co_return co_await after("identify");
+}
+
+Task<Result<std::string>> SimPorts::contents(std::string device) {
+  Status come = co_await before("contents");
+  HF_CO_TRY(come);
+  SimReplica* replica = served(device, "contents");
+  if (replica == nullptr) co_return gone("contents");
+  co_return std::string(replica->head.has_fs ? "a file system" : "");
+}
+
 Task<Status> SimPorts::prepare(std::string device, FilesystemSpec spec) {
   Status come = co_await before("prepare");
   HF_CO_TRY(come);
   if (node_.is_mounted(device)) node_.violated("prepare of " + device + " while it is mounted");
   SimReplica* replica = served(device, "prepare");
   if (replica == nullptr) co_return gone("prepare");
-  SimImage& image = replica->head;
-  if (spec.may_format && image.data > 0) node_.violated("a volume with data may be formatted");
-  if (spec.may_format) {
-    if (image.has_fs && image.fs_uuid != spec.uuid && image.fs_uuid != spec.inherited_uuid) {
-      co_return Error(ErrorCode::kNotEmpty, device + " carries another file system");
-    }
-    if (!image.has_fs) image.fs_size = image.size;
-    image.has_fs = true;
-  } else if (!image.has_fs) {
+  if (!spec.may_format) {
+    if (replica->head.has_fs) co_return co_await after("prepare");
     node_.violated("a volume that was formatted is blank");
     co_return Error(ErrorCode::kCorruption, device + " lost its file system");
   }
+  if (replica->head.data > 0 || replica->head.raw > 0) node_.violated("what users have written is formatted over");
+  replica->head.has_fs = false;
+  replica->head.half_made = true;
+  Status half = co_await after("mkfs");
+  HF_CO_TRY(half);
+  replica = served(device, "prepare");
+  if (replica == nullptr) co_return gone("prepare");
+  SimImage& image = replica->head;
+  image.half_made = false;
+  image.has_fs = true;
+  image.fs_size = image.size;
   image.fs_uuid = spec.uuid;
   co_return co_await after("prepare");
 }
@@ -462,6 +528,7 @@ Task<Status> SimPorts::unmount(std::string path) {
   if (exported != nullptr && exported->served_by != life_.number()) {
     node_.violated("unmount of " + path + ", whose device nobody serves");
   }
+  if (node_.frozen.contains(found->second)) node_.violated("unmount of what is frozen");
   node_.mounts.erase(found);
   co_return co_await after("unmount");
 }
@@ -497,6 +564,32 @@ Task<Result<bool>> SimPorts::mounted_elsewhere(std::string device, std::string p
     return entry.second == device && entry.first != path;
   });
   co_return in_containers || here;
+}
+
+// The guard of a daemon that is killed is killed with it here: the worse case.
+Task<Status> SimPorts::freeze(std::string path, Duration limit) {
+  Status come = co_await before("freeze");
+  HF_CO_TRY(come);
+  const auto found = node_.mounts.find(path);
+  if (found == node_.mounts.end()) co_return gone("freeze");
+  if (served(found->second, "freeze") == nullptr) co_return gone("freeze");
+  if (node_.frozen.contains(found->second)) co_return make_error(ErrorCode::kInUse, "{} is frozen", path);
+  node_.frozen[found->second] = life_.loop().now() + limit.count();
+  co_return co_await after("freeze");
+}
+
+Task<Result<bool>> SimPorts::thaw(std::string path) {
+  Status come = co_await before("thaw");
+  HF_CO_TRY(come);
+  const auto found = node_.mounts.find(path);
+  if (found == node_.mounts.end()) co_return false;
+  const std::string device = found->second;
+  if (served(device, "thaw") == nullptr) co_return gone("thaw");
+  const bool held = node_.is_frozen(device, life_.loop().now());
+  node_.frozen.erase(device);
+  Status back = co_await after("thaw");
+  HF_CO_TRY(back);
+  co_return held;
 }
 
 Task<Result<bool>> SimPorts::in_use(std::string device) {

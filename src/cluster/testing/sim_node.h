@@ -24,6 +24,9 @@ struct SimImage {
   SimImage() = default;
   uint64_t size = 0;
   bool has_fs = false;
+  bool half_made = false;  // an mkfs has begun to write
+  uint64_t raw = 0;        // what users have written past any file system, counted
+  bool torn = false;       // of a snapshot: cut while its file system was mounted and not frozen
   std::string fs_uuid;
   uint64_t fs_size = 0;
   uint64_t data = 0;  // what users have written, counted
@@ -62,6 +65,7 @@ struct SimNode {
   std::map<VolumeId, SimExport> exports;
   std::map<std::string, std::string> mounts;      // path → device, in our mount namespace
   std::map<std::string, std::string> containers;  // container → device, in theirs
+  std::map<std::string, sim::SimTime> frozen;     // device → when its guard thaws it
   std::map<std::string, std::string> open_files;  // path → why: unmount says in use
   uint64_t next_device = 0;
   uint64_t living = 0;  // the incarnation that runs
@@ -75,6 +79,8 @@ struct SimNode {
   SimReplica* behind(const std::string& device);
   SimExport* export_of(const std::string& device);
   bool is_mounted(const std::string& device) const;
+  // By freeze(), now. A guard that was killed with its daemon never thaws: then only thaw() does.
+  bool is_frozen(const std::string& device, sim::SimTime now) const;
   // A reboot: the kernel's objects are gone, what is on the pools is not.
   void reboot();
 };
@@ -126,6 +132,8 @@ class SimPorts : public ReplicaHost, public Exporter, public Mounter, public sta
   Task<Result<std::vector<ExportInfo>>> orphans() override;
   Task<Status> park() override;
 
+  Task<Status> identify(std::shared_ptr<BlockDevice> device, FilesystemSpec spec) override;
+  Task<Result<std::string>> contents(std::string device) override;
   Task<Status> prepare(std::string device, FilesystemSpec spec) override;
   Task<Status> mount(std::string device, std::string path, FilesystemSpec spec) override;
   Task<Status> bind(std::string from, std::string to, bool read_only) override;
@@ -134,6 +142,12 @@ class SimPorts : public ReplicaHost, public Exporter, public Mounter, public sta
   Task<Result<std::vector<std::string>>> mounts_of(std::string device) override;
   Task<Result<bool>> mounted_elsewhere(std::string device, std::string path) override;
   Task<Result<bool>> in_use(std::string device) override;
+  Task<Status> freeze(std::string path, Duration limit) override;
+  Task<Result<bool>> thaw(std::string path) override;
+
+  // Of a device that is open.
+  Task<Status> discard(PoolId pool, ReplicaId replica);
+  SimImage* image_of(PoolId pool, ReplicaId replica);
 
   state::StoreFate fate(bool is_write) override;
   Duration latency() override { return Duration(prng_.below(2'000'000)); }

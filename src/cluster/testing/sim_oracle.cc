@@ -90,6 +90,9 @@ void check_node_at_rest(SimRig& rig, const std::vector<VolumeInfo>& volumes, siz
                            attached));
   }
   check_mounts(rig, volumes, wrongs);
+  for (const auto& [device, until] : rig.node().frozen) {
+    wrongs.add(device + " is frozen, and nobody thaws it");
+  }
 }
 
 Task<void> take_all_down(SimRig& rig, const std::vector<VolumeInfo>& volumes, size_t strays,

@@ -407,6 +407,7 @@ class Scenario {
       s = ModelSnapshot();
       s.there = Known::kUnknown;
     }
+    request.freeze = prng_.chance(1, 2);
     s.asked_at.insert(data);
     s.sure = s.sure && known;
     Result<SnapshotInfo> cut = co_await rig_.control().create_snapshot(request);
@@ -482,6 +483,16 @@ class Scenario {
     if (!acknowledged("attach", v, attached)) co_return;
     const SimExport* exported = rig_.node().export_of(attached->attachment->device);
     if (exported == nullptr) fail(v.name + " is attached, and its device is not there");
+    SimReplica* replica = rig_.node().behind(attached->attachment->device);
+    if (replica != nullptr && prng_.chance(1, 2)) write_raw(v, replica->head);
+  }
+
+  // Past any file system, or away with it.
+  void write_raw(ModelVolume& v, SimImage& image) {
+    if (image.has_fs || !v.container.empty()) return;
+    if (image.half_made) fail(v.name + " is handed out with a half made file system");
+    image.raw = prng_.chance(2, 3) ? 1 : 0;
+    log("raw data in {}: {}", v.name, image.raw);
   }
 
   Task<void> unpin(ModelVolume& v) {
@@ -595,6 +606,8 @@ class Scenario {
         fail(fmt::format("snapshot {}@{} is recorded, and not there", v.name, snapshot.name));
       } else {
         found[snapshot.name] = image->second.data;
+        if (snapshot.frozen && image->second.torn)
+          fail(fmt::format("snapshot {}@{} was not cut of a frozen file system", v.name, snapshot.name));
       }
     }
     if (v.there != Known::kYes) return;

@@ -186,7 +186,8 @@ class StepRun {
            is(StepVerb::kDeleteSnapshot, StepVerb::kRestore, StepVerb::kRestoreBeforeFirstMount);
   }
   bool has_container() const {
-    return is(StepVerb::kResizeMounted, StepVerb::kSnapshotMounted, StepVerb::kStart);
+    return is(StepVerb::kResizeMounted, StepVerb::kSnapshotMounted, StepVerb::kStart) ||
+           is(StepVerb::kSnapshotFrozen);
   }
   bool is_lost() const {
     return is(StepVerb::kDetachLost, StepVerb::kUnmountLost, StepVerb::kDeleteLost);
@@ -272,6 +273,7 @@ class StepRun {
         return ask_resize();
       case StepVerb::kSnapshot:
       case StepVerb::kSnapshotMounted:
+      case StepVerb::kSnapshotFrozen:
         return ask_snapshot();
       case StepVerb::kDeleteSnapshot:
         return rig_.control().delete_snapshot("v", "s");
@@ -346,6 +348,7 @@ class StepRun {
     CreateSnapshot request;
     request.volume = "v";
     request.name = "s";
+    request.freeze = verb() == StepVerb::kSnapshotFrozen;
     Result<SnapshotInfo> made = co_await rig_.control().create_snapshot(request);
     co_return status_of(made);
   }
@@ -442,7 +445,11 @@ class StepRun {
     const bool grown =
         is(StepVerb::kResizeDetached, StepVerb::kResizeMounted, StepVerb::kUpdateSize);
     expect(v.size_bytes == (grown ? 2 * kSize : kSize), "v has the wrong size");
-    const bool cut = is(StepVerb::kSnapshot, StepVerb::kSnapshotMounted);
+    const bool cut = is(StepVerb::kSnapshot, StepVerb::kSnapshotMounted, StepVerb::kSnapshotFrozen);
+    if (verb() == StepVerb::kSnapshotFrozen) {
+      const SimReplica* replica = rig_.node().find(v.replicas.at(0).pool, v.replicas.at(0).id);
+      for (const auto& [id, image] : replica->snapshots) expect(!image.torn, "s was cut unfrozen");
+    }
     const bool kept = has_snapshot() && verb() != StepVerb::kDeleteSnapshot;
     expect(v.snapshot_count == (cut || kept ? 1 : 0), "v has the wrong snapshots");
     if (is(StepVerb::kUpdateLabels, StepVerb::kUpdateSize)) {
@@ -494,6 +501,7 @@ const char* step_verb_name(StepVerb verb) {
                                     "ResizeMounted",
                                     "Snapshot",
                                     "SnapshotMounted",
+                                    "SnapshotFrozen",
                                     "DeleteSnapshot",
                                     "Restore",
                                     "RestoreBeforeFirstMount",

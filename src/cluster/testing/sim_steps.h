@@ -28,6 +28,7 @@ enum class StepVerb : uint8_t {
   kResizeMounted,
   kSnapshot,
   kSnapshotMounted,
+  kSnapshotFrozen,
   kDeleteSnapshot,
   kRestore,
   kRestoreBeforeFirstMount,
