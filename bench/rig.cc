@@ -43,6 +43,7 @@ Task<Status> Rig::make_pool() {
   PoolConfig config;
   config.journal_dir = storage_.journal_dir;
   config.data_dir = storage_.data_dir;
+  config.large_write_bytes = options_.large_write_bytes;
   Result<std::unique_ptr<Pool>> pool = co_await Pool::create(real_.world(), config);
   HF_CO_TRY(pool);
   pool_ = std::move(*pool);

@@ -28,6 +28,7 @@ struct RigOptions {
   uint64_t pool_bytes = 8 * kGiB;
   uint64_t span_bytes = kGiB;    // of the volume that is filled and used, and of the bare side
   uint64_t volume_bytes = 10 * kGiB;
+  uint64_t large_write_bytes = kDefaultLargeWriteBytes;  // PoolConfig's
 };
 
 class Rig {

@@ -321,6 +321,8 @@ int main_with(int argc, char** argv) {
   app.add_option("--snapshot-every", args.snapshot_every, "seconds of load for each")->check(CLI::Range(0.05, 60.0));
   app.add_option("--pool-gib", args.pool_gib, "size of the pool")->check(CLI::Range(2, 1024));
   app.add_option("--span-mib", args.span_mib, "bytes that are filled and used")->check(CLI::Range(64, 65536));
+  app.add_option("--large-write-bytes", args.rig.large_write_bytes,
+                 "writes of so many bytes go straight into the image; 0: none");
   CLI11_PARSE(app, argc, argv);
   args.rig.on_device = args.storage == "device";
   args.rig.pool_bytes = args.pool_gib * kGiB;

@@ -25,6 +25,7 @@ std::string run_one(const Case& c, uint64_t seed) {
   step.verb = c.verb;
   step.step = 1 + seed / 2 % 40;
   step.rest_first = seed % 2 == 0;
+  if (seed / 80 % 2 == 1) step.fault = StepFault::kFail;
   return run_step_case(step).failure;
 }
 
@@ -56,7 +57,8 @@ INSTANTIATE_TEST_SUITE_P(
                     Case{"NameKept", ControlMutant::kNameKept, 600},
                     Case{"FormatNotRecorded", ControlMutant::kFormatNotRecorded, 600},
                     Case{"EpochNotBumped", ControlMutant::kEpochNotBumped, 600},
-                    Case{"BegunSnapshotFinished", ControlMutant::kBegunSnapshotFinished, 1500},
+                    Case{"BegunSnapshotFinished", ControlMutant::kBegunSnapshotFinished, 200,
+                         StepVerb::kSnapshotMounted},
                     Case{"NotMountedBack", ControlMutant::kNotMountedBack, 600},
                     Case{"ResizeRecordedFirst", ControlMutant::kResizeRecordedFirst, 600},
                     Case{"RestoreNotIntended", ControlMutant::kRestoreNotIntended, 400,

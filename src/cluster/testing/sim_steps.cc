@@ -9,6 +9,8 @@ namespace {
 constexpr uint64_t kSize = 64 * kMiB;
 constexpr uint64_t kOldData = 3;  // of the snapshot
 constexpr uint64_t kData = 5;
+constexpr uint64_t kMoreData = 6;   // once a snapshot has been disturbed
+constexpr uint64_t kLastData = 7;   // before it is asked for again
 constexpr uint64_t kOtherData = 9;  // of a volume that nothing is done to
 
 class StepRun {
@@ -55,12 +57,14 @@ class StepRun {
     } else {
       rig_.node().kill_at = 0;
       if (case_.step == 0) expect_ok(first, "undisturbed");
+      write_on(kMoreData);
     }
     if (case_.rest_first && verb() == StepVerb::kDeleteLost) {
       co_await rig_.sleep(std::chrono::minutes(2));
       if (rig_.is_dead()) co_await come_back();
     } else if (case_.rest_first) {
       co_await rest();
+      write_on(kLastData);
     }
     // Whatever the restore has come to, what is there can be used.
     if (case_.rest_first && verb() == StepVerb::kRestoreBeforeFirstMount) co_await use("v");
@@ -93,6 +97,8 @@ class StepRun {
     if (first && case_.second_kill > 0) {
       rig_.node().kill_at = rig_.node().steps + case_.second_kill;
     }
+    // What waited for the daemon is written as soon as it serves, before it settles anything.
+    if (first) write_on(kMoreData);
     co_await boot();
   }
   Task<void> boot() {
@@ -150,6 +156,13 @@ class StepRun {
     if (mounted.ok()) rig_.node().behind(rig_.node().mounts.at(mounted->path))->head.data = data;
     Status down = co_await unmount(name, "docker:writer");
     expect_ok(down, "prepare: unmount");
+  }
+  // The container goes on writing: a snapshot is of the moment of one call, never of a moment between two.
+  void write_on(uint64_t data) {
+    if (verb() != StepVerb::kSnapshotMounted || case_.step == 0 || rebooted_) return;
+    SimReplica* replica = rig_.node().behind(rig_.node().containers.at("run"));
+    if (replica == nullptr) return;
+    replica->head.data = last_data_ = data;
   }
   Task<void> cut() {
     CreateSnapshot request;
@@ -441,6 +454,12 @@ class StepRun {
     uint64_t data = kData;
     if (blank() || is(StepVerb::kCreate, StepVerb::kRestoreBeforeFirstMount)) data = 0;
     if (verb() == StepVerb::kRestore) data = kOldData;
+    if (verb() == StepVerb::kSnapshotMounted) {
+      data = last_data_;
+      const SimReplica* replica = rig_.node().find(v.replicas.at(0).pool, v.replicas.at(0).id);
+      for (const auto& [id, image] : replica->snapshots)
+        expect(image.data == kData || image.data == last_data_, fmt::format("s has data {}", image.data));
+    }
     expect(data_of(v) == data, fmt::format("v has data {}, not {}", data_of(v), data));
     const bool grown =
         is(StepVerb::kResizeDetached, StepVerb::kResizeMounted, StepVerb::kUpdateSize);
@@ -481,6 +500,7 @@ class StepRun {
   const StepCase case_;
   Wrongs wrongs_;
   uint64_t steps_ = 0;
+  uint64_t last_data_ = kData;
   bool came_back_ = false;
   std::map<ReplicaId, SimReplica>::node_type lost_;
   bool rebooted_ = false;
