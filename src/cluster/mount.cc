@@ -152,7 +152,10 @@ Task<Status> Plane::make_file_system(View& view) {
   VolumeRecord& record = view.volume.record;
   FilesystemSpec fs = filesystem_spec(record);
   fs.may_format = !record.fs.formatted;
-  if (fs.may_format && !record.fs.formatting) {
+  // mkfs.btrfs refuses the UUID that its own half made file system carries.
+  Status forgotten = co_await forget_half_made(view);
+  HF_CO_TRY(forgotten);
+  if (fs.may_format) {
     Status blank = co_await check_blank(view);
     HF_CO_TRY(blank);
     // Who attached it for himself may write to it at any time: of that device an mkfs that is cut short is not begun
