@@ -217,6 +217,9 @@ Task<Result<uint64_t>> Plane::first_written(BlockDevice& device, uint64_t from) 
 // Of an mkfs that was cut short nothing stays, before somebody else has the device: what he finds there is his.
 Task<Status> Plane::forget_half_made(View& view) {
   if (!view.volume->fs.formatting || mutant(ControlMutant::kHalfMadeHandedOut)) co_return Status();
+  // An mkfs that has outlived a killed daemon may still be writing: who looks waits for the device's lock.
+  Result<std::string> settled = co_await ports_.mounter.contents(view.attachment->record.device);
+  HF_CO_TRY(settled);
   HF_PROBE("cluster.half_made_forgotten");
   BlockDevice& device = *served_.at(view.volume->id).device;
   Result<uint64_t> at = co_await first_written(device, 0);
