@@ -1,5 +1,4 @@
-// One pool with one replica of 1 MiB on a simulated disk, for tests that make one thing happen at a
-// time.
+// One pool with one replica on a simulated disk, for tests that make one thing happen at a time.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -11,16 +10,25 @@
 
 namespace hf::store_sim {
 
+struct OnePoolOptions {
+  OnePoolOptions() = default;
+  uint64_t capacity_bytes = 64 * kMiB;  // of the disk; zero: its own default
+  uint64_t size_bytes = 1 * kMiB;       // of the replica
+  uint64_t segment_bytes = 0;           // ReplicaSpec's
+  uint64_t large_write_bytes = kDefaultLargeWriteBytes;  // PoolConfig's
+};
+
 class OnePool : public testing::Test {
  protected:
-  static constexpr uint64_t kCapacity = 64 * kMiB;
-  OnePool() : sim_(1), host_(sim_.add_host("a")), disk_(host_.add_disk("/")), process_(host_) {
+  explicit OnePool(OnePoolOptions options = OnePoolOptions())
+      : options_(options), sim_(1), host_(sim_.add_host("a")), disk_(host_.add_disk("/")), process_(host_) {
     set_log_level(LogLevel::kOff);
-    disk_.set_capacity(kCapacity);
+    if (options_.capacity_bytes != 0) disk_.set_capacity(options_.capacity_bytes);
     config_.journal_dir = config_.data_dir = "/pool";
     config_.journal_bytes = config_.journal_bytes_min = kSmallestJournalBytes;
     config_.reserve_bytes = 1 * kMiB;
     config_.drain_delay = 1min;
+    config_.large_write_bytes = options_.large_write_bytes;
     sim_.run(create());
   }
   ~OnePool() override {
@@ -37,7 +45,8 @@ class OnePool : public testing::Test {
     ReplicaSpec spec;
     spec.replica = replica_ = new_id<ReplicaId>(process_.world().random);
     spec.volume = new_id<VolumeId>(process_.world().random);
-    spec.size_bytes = 1 * kMiB;
+    spec.size_bytes = options_.size_bytes;
+    spec.segment_bytes = options_.segment_bytes;
     Result<std::shared_ptr<Replica>> replica = co_await pool_->create_replica(spec);
     HF_ASSERT(replica.ok(), "{}", replica.error().to_string());
   }
@@ -55,6 +64,11 @@ class OnePool : public testing::Test {
     Status status;
     sim_.run(open(&status));
     return status;
+  }
+  void kill() {
+    process_.kill();
+    sim_.run(stop());
+    process_.restart();
   }
   std::shared_ptr<Replica> replica() { return pool_->find(replica_); }
   Task<void> write(uint64_t value, Status* status) {
@@ -98,6 +112,7 @@ class OnePool : public testing::Test {
   void fill_disk(uint64_t leave = 0) { disk_.set_capacity(used() + leave); }
   uint64_t used() const { return disk_.space().used() * kBlockSize; }
 
+  const OnePoolOptions options_;
   sim::Simulation sim_;
   sim::SimHost& host_;
   sim::SimDisk& disk_;

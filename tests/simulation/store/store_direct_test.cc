@@ -1,11 +1,9 @@
 // Large writes that go straight into the image, one situation at a time: which way they take, what a crash
 // leaves, what is told as damage, and who waits for whom.
-#include <gtest/gtest.h>
-
 #include "base/crc32c.h"
-#include "base/log.h"
 #include "format/journal_format.h"
 #include "format/segment_format.h"
+#include "one_pool.h"
 #include "runtime/gate.h"
 #include "simulated_store.h"
 #include "store/mutants.h"
@@ -16,57 +14,19 @@ namespace {
 constexpr uint64_t kLarge = 16;     // blocks of a large write here
 constexpr uint64_t kSegment = 128;  // blocks of a segment
 
-class StoreDirect : public testing::Test {
+OnePoolOptions direct_options() {
+  OnePoolOptions options;
+  options.capacity_bytes = 0;
+  options.size_bytes = 4 * kSegment * kBlockSize;
+  options.segment_bytes = kSegment * kBlockSize;
+  options.large_write_bytes = kLarge * kBlockSize;
+  return options;
+}
+
+class StoreDirect : public OnePool {
  protected:
-  StoreDirect() : sim_(1), host_(sim_.add_host("a")), disk_(host_.add_disk("/")), process_(host_) {
-    set_log_level(LogLevel::kOff);
-    config_.journal_dir = config_.data_dir = "/pool";
-    config_.journal_bytes = config_.journal_bytes_min = kSmallestJournalBytes;
-    config_.drain_delay = 1min;
-    config_.reserve_bytes = 1 * kMiB;
-    config_.large_write_bytes = kLarge * kBlockSize;
-    sim_.run(create());
-  }
-  ~StoreDirect() override {
-    t_store_mutant = StoreMutant::kNone;
-    if (pool_ != nullptr) sim_.run(stop());
-  }
-  Task<void> create() {
-    Status made = co_await process_.world().fs.make_directory("/pool", 0700);
-    HF_ASSERT(made.ok());
-    Status named = co_await process_.world().fs.sync_dir("/");
-    HF_ASSERT(named.ok());
-    Result<std::unique_ptr<Pool>> pool = co_await Pool::create(process_.world(), config_);
-    HF_ASSERT(pool.ok(), "{}", pool.error().to_string());
-    pool_ = std::move(*pool);
-    ReplicaSpec spec;
-    spec.replica = replica_ = new_id<ReplicaId>(process_.world().random);
-    spec.volume = new_id<VolumeId>(process_.world().random);
-    spec.size_bytes = 4 * kSegment * kBlockSize;
-    spec.segment_bytes = kSegment * kBlockSize;
-    Result<std::shared_ptr<Replica>> replica = co_await pool_->create_replica(spec);
-    HF_ASSERT(replica.ok());
-  }
-  Task<void> stop() {
-    Status stopped = co_await pool_->stop();
-    (void)stopped;
-    pool_.reset();
-  }
-  Task<void> open(Status* status) {
-    Result<std::unique_ptr<Pool>> pool = co_await Pool::open(process_.world(), config_);
-    *status = pool.ok() ? Status() : Status(pool.error());
-    if (pool.ok()) pool_ = std::move(*pool);
-  }
-  Status opened() {
-    Status status;
-    sim_.run(open(&status));
-    return status;
-  }
-  void kill() {
-    process_.kill();
-    sim_.run(stop());
-    process_.restart();
-  }
+  StoreDirect() : OnePool(direct_options()) {}
+  ~StoreDirect() override { t_store_mutant = StoreMutant::kNone; }
   void lose_power() {
     host_.power_loss();
     come_back();
@@ -76,7 +36,6 @@ class StoreDirect : public testing::Test {
     host_.power_on();
     if (!process_.is_alive()) process_.restart();
   }
-  std::shared_ptr<Replica> replica() { return pool_->find(replica_); }
   uint64_t direct_writes() { return replica()->stats().direct_writes; }
 
   Task<void> write_task(uint64_t first, uint64_t count, uint64_t value, Status* status) {
@@ -181,14 +140,6 @@ class StoreDirect : public testing::Test {
     sim_.run(verify_task(&findings));
     return findings;
   }
-
-  sim::Simulation sim_;
-  sim::SimHost& host_;
-  sim::SimDisk& disk_;
-  sim::SimProcess process_;
-  PoolConfig config_;
-  std::unique_ptr<Pool> pool_;
-  ReplicaId replica_;
 };
 
 TEST_F(StoreDirect, GoesStraightOnceTheHeadHasAFile) {

@@ -29,7 +29,7 @@ TEST_F(StoreSpace, ASnapshotOnAFullDiskIsRefusedBeforeAnythingChanges) {
   EXPECT_TRUE(drained().ok());
   EXPECT_FALSE(pool_->stats().failed);
   // With room again it goes on.
-  disk_.set_capacity(kCapacity);
+  disk_.set_capacity(options_.capacity_bytes);
   EXPECT_TRUE(cut().ok());
   EXPECT_TRUE(drained().ok());
   EXPECT_EQ(replica()->snapshots().size(), kFirstRows + 1);

@@ -18,11 +18,6 @@ class StoreVerify : public OnePool {
     sim_.run(verify(&report));
     return report;
   }
-  void kill() {
-    process_.kill();
-    sim_.run(stop());
-    process_.restart();
-  }
   // As a drain leaves it that dies between the block and its CRC.
   Task<void> scribble(std::string path) {
     OpenOptions options;
