@@ -145,8 +145,8 @@ Task<Status> Plane::ensure_primary(View& view, bool* unrecorded) {
   co_return co_await catalog_.commit(std::move(batch));
 }
 
-// mkfs happens at most once in a volume's life, and never over what somebody else may have written: on a device that
-// reads as empty, or on one that a recorded mkfs of ours, cut short, has written to and nobody else has had since. Its
+// mkfs ends at most once in a volume's life, and never goes over what somebody else may have written: the device reads as
+// empty, or is made so where a recorded mkfs of ours, cut short, has written to it and nobody else has had it since. Its
 // end is recorded before anything is mounted.
 Task<Status> Plane::make_file_system(View& view) {
   VolumeRecord& record = view.volume.record;

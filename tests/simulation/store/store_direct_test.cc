@@ -75,6 +75,17 @@ class StoreDirect : public OnePool {
     ASSERT_TRUE(write(segment * kSegment, kSegment, value).ok());
     drain();
   }
+  // Two records wait: the next drain makes a file for segment `fresh` and finds no space in segment 1.
+  void make_no_space_in_segment_1(uint32_t fresh) {
+    prepare(1);
+    ASSERT_TRUE(write(fresh * kSegment + 100, 1, 2).ok());
+    ASSERT_TRUE(write(kSegment + 100, 1, 2).ok());
+    sim::ScriptedFault fault;
+    fault.fault = sim::FaultKind::kNoSpace;
+    fault.on = IoKind::kWrite;
+    fault.path_part = segment_name(1, 1);
+    disk_.script(fault);
+  }
   Task<void> read_task(uint64_t block, Result<uint64_t>* value) {
     AlignedBuffer memory(kBlockSize);
     Status got = co_await replica()->read(block * kBlockSize, memory.span());
@@ -332,14 +343,7 @@ TEST_F(StoreDirect, AFileWhoseNameIsNotDurableIsNotWrittenTo) {
   for (const bool mutated : {false, true}) {
     t_store_mutant = mutated ? StoreMutant::kHeadFileNotNamed : StoreMutant::kNone;
     const uint32_t fresh = mutated ? 2 : 0;
-    prepare(1);
-    ASSERT_TRUE(write(fresh * kSegment + 100, 1, 2).ok());
-    ASSERT_TRUE(write(kSegment + 100, 1, 2).ok());
-    sim::ScriptedFault fault;
-    fault.fault = sim::FaultKind::kNoSpace;
-    fault.on = IoKind::kWrite;
-    fault.path_part = segment_name(1, 1);
-    disk_.script(fault);
+    make_no_space_in_segment_1(fresh);
     const uint64_t before = direct_writes();
     sim_.run(write_while_draining_task(fresh * kSegment, 3));
     EXPECT_TRUE(disk_.scripts_done());
@@ -357,14 +361,7 @@ TEST_F(StoreDirect, AFileWhoseNameIsNotDurableIsNotWrittenTo) {
 // The same, but the second attempt makes no file: the names of the first must be synced all the same.
 TEST_F(StoreDirect, TheNamesOfADrainThatFoundNoSpaceAreSynced) {
   for (const uint32_t fresh : {0, 2, 3}) {
-    prepare(1);
-    ASSERT_TRUE(write(fresh * kSegment + 100, 1, 2).ok());
-    ASSERT_TRUE(write(kSegment + 100, 1, 2).ok());
-    sim::ScriptedFault fault;
-    fault.fault = sim::FaultKind::kNoSpace;
-    fault.on = IoKind::kWrite;
-    fault.path_part = segment_name(1, 1);
-    disk_.script(fault);
+    make_no_space_in_segment_1(fresh);
     drain();
     EXPECT_TRUE(disk_.scripts_done());
     lose_power();
