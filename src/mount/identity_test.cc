@@ -101,18 +101,6 @@ TEST(BtrfsIdentity, RefusesWhatItCannotChange) {
             ErrorCode::kNotSupported);
 }
 
-Task<void> into(Task<Status> task, Status* out) {
-  *out = co_await std::move(task);
-}
-
-Status run(TestLoop& loop, Task<Status> task) {
-  Status status;
-  Gate gate;
-  EXPECT_TRUE(spawn(gate, into(std::move(task), &status)));
-  loop.run();
-  return status;
-}
-
 TEST(BtrfsIdentity, ChangesEveryCopyAndOnlyThoseOfBtrfs) {
   TestLoop loop;
   MemoryDevice device(65 * kMiB);
@@ -120,20 +108,20 @@ TEST(BtrfsIdentity, ChangesEveryCopyAndOnlyThoseOfBtrfs) {
   FilesystemSpec spec;
   spec.fs = spec::FsType::kBtrfs;
   spec.uuid = kClone;
-  ASSERT_TRUE(run(loop, device.write(64 * kKiB, first.bytes().span())).ok());
-  ASSERT_TRUE(run(loop, device.write(64 * kMiB, second.bytes().span())).ok());
+  ASSERT_TRUE(loop.run(device.write(64 * kKiB, first.bytes().span())).ok());
+  ASSERT_TRUE(loop.run(device.write(64 * kMiB, second.bytes().span())).ok());
   const uint64_t writes = device.writes;
-  ASSERT_TRUE(run(loop, give_identity(device, spec)).ok());
-  ASSERT_TRUE(run(loop, give_identity(device, spec)).ok());
+  ASSERT_TRUE(loop.run(give_identity(device, spec)).ok());
+  ASSERT_TRUE(loop.run(give_identity(device, spec)).ok());
   EXPECT_EQ(device.writes, writes + 2);
-  ASSERT_TRUE(run(loop, device.read(64 * kKiB, first.bytes().span())).ok());
-  ASSERT_TRUE(run(loop, device.read(64 * kMiB, second.bytes().span())).ok());
+  ASSERT_TRUE(loop.run(device.read(64 * kKiB, first.bytes().span())).ok());
+  ASSERT_TRUE(loop.run(device.read(64 * kMiB, second.bytes().span())).ok());
   EXPECT_EQ(first.uuid(0x20), kClone);
   EXPECT_EQ(second.uuid(0x20), kClone);
   EXPECT_TRUE(first.sound() && second.sound());
   spec.fs = spec::FsType::kXfs;
   spec.uuid = kSecond;
-  ASSERT_TRUE(run(loop, give_identity(device, spec)).ok());
+  ASSERT_TRUE(loop.run(give_identity(device, spec)).ok());
   EXPECT_EQ(device.writes, writes + 2);
 }
 

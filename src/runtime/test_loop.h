@@ -23,6 +23,18 @@ class TestLoop : public Loop {
       }
     }
   }
+  // To be spawned: its result goes to `out`.
+  static Task<void> keep(Task<Status> task, Status* out) { *out = co_await std::move(task); }
+  // Runs it to its end; one that still waits when nothing is ready has been forgotten by somebody.
+  Status run(Task<Status> task) {
+    Status status;
+    Gate gate;
+    const bool spawned = spawn(gate, keep(std::move(task), &status));
+    HF_ASSERT(spawned);
+    run();
+    HF_ASSERT(gate.inside() == 0, "{}", gate.inside());
+    return status;
+  }
 
  private:
   std::deque<std::function<void()>> posts_;

@@ -211,7 +211,7 @@ Task<Status> ReplicaImpl::write_direct(WriteHeader header, uint64_t offset, Byte
   HF_PROBE("store.direct_write");
   const uint64_t count = data.size() / kBlockSize;
   AlignedBuffer copy;
-  if (!is_aligned(reinterpret_cast<uintptr_t>(data.data()), kBlockSize)) {
+  if (!aligned_memory(data.data())) {
     copy = AlignedBuffer(data.size());
     std::memcpy(copy.data(), data.data(), data.size());
     data = copy.span();

@@ -28,6 +28,11 @@ namespace hf {
 
 class PoolImpl;
 
+// Fit for direct I/O as it is.
+inline bool aligned_memory(const void* data) {
+  return is_aligned(reinterpret_cast<uintptr_t>(data), kBlockSize);
+}
+
 class ReplicaImpl final : public Replica, public std::enable_shared_from_this<ReplicaImpl> {
  public:
   ReplicaImpl(PoolImpl& pool, uint64_t number, std::string directory, Superblock superblock);

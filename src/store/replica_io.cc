@@ -15,10 +15,6 @@ namespace {
 constexpr int kMaxReadAttempts = 64;
 constexpr size_t kMaxCorruptRemembered = 4096;
 
-bool aligned_memory(const void* data) {
-  return is_aligned(reinterpret_cast<uintptr_t>(data), kBlockSize);
-}
-
 bool crcs_match(ByteSpan data, const uint32_t* crcs) {
   if (mutant(StoreMutant::kNoReadCrc)) return true;
   for (size_t at = 0; at < data.size(); at += kBlockSize) {

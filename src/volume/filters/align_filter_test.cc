@@ -30,19 +30,6 @@ class SlowDevice final : public MemoryDevice {
   }
 };
 
-Task<void> into(Task<Status> task, Status* out) {
-  *out = co_await std::move(task);
-}
-
-Status run(TestLoop& loop, Task<Status> task) {
-  Status status;
-  Gate gate;
-  EXPECT_TRUE(spawn(gate, into(std::move(task), &status)));
-  loop.run();
-  EXPECT_EQ(gate.inside(), 0u);
-  return status;
-}
-
 std::vector<std::byte> pattern(size_t size, uint8_t seed) {
   std::vector<std::byte> bytes(size);
   for (size_t i = 0; i < size; ++i) bytes[i] = static_cast<std::byte>(seed + i * 7);
@@ -54,7 +41,7 @@ TEST(AlignFilter, PassesAlignedOperationsThrough) {
   MemoryDevice device(kSize);
   AlignFilter filter(device);
   const auto data = pattern(8192, 1);
-  ASSERT_TRUE(run(loop, filter.write(4096, data)).ok());
+  ASSERT_TRUE(loop.run(filter.write(4096, data)).ok());
   EXPECT_EQ(device.writes, 1u);
   EXPECT_EQ(device.reads, 0u);
 }
@@ -64,11 +51,11 @@ TEST(AlignFilter, EditsPartialBlocksOnly) {
   MemoryDevice device(kSize);
   AlignFilter filter(device);
   const auto data = pattern(3 * 4096, 3);
-  ASSERT_TRUE(run(loop, filter.write(100, data)).ok());
+  ASSERT_TRUE(loop.run(filter.write(100, data)).ok());
   EXPECT_EQ(device.reads, 2u);   // first and last block
   EXPECT_EQ(device.writes, 3u);  // both, and the middle
   std::vector<std::byte> back(data.size());
-  ASSERT_TRUE(run(loop, filter.read(100, back)).ok());
+  ASSERT_TRUE(loop.run(filter.read(100, back)).ok());
   EXPECT_EQ(back, data);
   EXPECT_EQ(device.bytes()[99], std::byte{0});
   EXPECT_EQ(device.bytes()[100 + data.size()], std::byte{0});
@@ -79,9 +66,9 @@ TEST(AlignFilter, SplitsLongOperations) {
   MemoryDevice device(kSize);
   AlignFilter filter(device);
   const auto data = pattern(9 * kMiB, 9);
-  ASSERT_TRUE(run(loop, filter.write(0, data)).ok());
+  ASSERT_TRUE(loop.run(filter.write(0, data)).ok());
   EXPECT_EQ(device.writes, 3u);
-  ASSERT_TRUE(run(loop, filter.discard(0, kSize)).ok());
+  ASSERT_TRUE(loop.run(filter.discard(0, kSize)).ok());
   EXPECT_EQ(device.discards, 4u);
 }
 
@@ -90,10 +77,10 @@ TEST(AlignFilter, RefusesWhatIsOutside) {
   MemoryDevice device(kSize);
   AlignFilter filter(device);
   std::vector<std::byte> bytes(4096);
-  EXPECT_EQ(run(loop, filter.read(kSize - 100, bytes)).code(), ErrorCode::kInvalidArgument);
-  EXPECT_EQ(run(loop, filter.write(UINT64_MAX - 10, bytes)).code(), ErrorCode::kInvalidArgument);
-  EXPECT_EQ(run(loop, filter.discard(1, UINT64_MAX)).code(), ErrorCode::kInvalidArgument);
-  EXPECT_EQ(run(loop, filter.write_zeroes(kSize, 1, true)).code(), ErrorCode::kInvalidArgument);
+  EXPECT_EQ(loop.run(filter.read(kSize - 100, bytes)).code(), ErrorCode::kInvalidArgument);
+  EXPECT_EQ(loop.run(filter.write(UINT64_MAX - 10, bytes)).code(), ErrorCode::kInvalidArgument);
+  EXPECT_EQ(loop.run(filter.discard(1, UINT64_MAX)).code(), ErrorCode::kInvalidArgument);
+  EXPECT_EQ(loop.run(filter.write_zeroes(kSize, 1, true)).code(), ErrorCode::kInvalidArgument);
 }
 
 TEST(AlignFilter, PassesErrorsOn) {
@@ -102,16 +89,16 @@ TEST(AlignFilter, PassesErrorsOn) {
   AlignFilter filter(device);
   device.fail_with = ErrorCode::kIo;
   std::vector<std::byte> bytes(10);
-  EXPECT_EQ(run(loop, filter.write(5, bytes)).code(), ErrorCode::kIo);
+  EXPECT_EQ(loop.run(filter.write(5, bytes)).code(), ErrorCode::kIo);
   device.fail_with = ErrorCode::kOk;
-  EXPECT_TRUE(run(loop, filter.write(5, bytes)).ok());
+  EXPECT_TRUE(loop.run(filter.write(5, bytes)).ok());
 }
 
 TEST(AlignFilter, ClipsExtents) {
   TestLoop loop;
   MemoryDevice device(kSize);
   AlignFilter filter(device);
-  ASSERT_TRUE(run(loop, filter.write(4096, pattern(4096, 1))).ok());
+  ASSERT_TRUE(loop.run(filter.write(4096, pattern(4096, 1))).ok());
   std::vector<BlockExtent> got;
   Gate gate;
   struct Ask {
@@ -153,12 +140,12 @@ TEST(AlignFilter, OverlappingOperationsKeepTheirOrder) {
       }
       if (prng.next() % 4 == 0) {
         std::fill_n(model.begin() + static_cast<long>(offset), length, std::byte{0});
-        ASSERT_TRUE(spawn(gate, into(filter.write_zeroes(offset, length, true), &results[i])));
+        ASSERT_TRUE(spawn(gate, TestLoop::keep(filter.write_zeroes(offset, length, true), &results[i])));
       } else {
         payloads.push_back(pattern(length, static_cast<uint8_t>(prng.next())));
         std::copy(payloads.back().begin(), payloads.back().end(),
                   model.begin() + static_cast<long>(offset));
-        ASSERT_TRUE(spawn(gate, into(filter.write(offset, payloads.back()), &results[i])));
+        ASSERT_TRUE(spawn(gate, TestLoop::keep(filter.write(offset, payloads.back()), &results[i])));
       }
     }
     loop.run();
