@@ -169,6 +169,10 @@ Task<Status> Mounter::prepare(std::string device, FilesystemSpec spec) {
   }
   Result<Content> content = co_await probe(world_.process, device);
   HF_CO_TRY(content);
+  // A mount(8) that outlived its daemon has ended now, since the probe waited for the device's lock.
+  Result<std::vector<std::string>> there = co_await mounts_of(device);
+  HF_CO_TRY(there);
+  if (!there->empty()) co_return Status();
   const Status sound = check_formatted(device, *content, spec);
   HF_CO_TRY(sound);
   if (spec.fs == spec::FsType::kExt4) co_return co_await check_ext4(device);
@@ -200,7 +204,13 @@ Task<Status> Mounter::mount(std::string device, std::string path, FilesystemSpec
   if (!made.ok() && made.code() != ErrorCode::kAlreadyExists) co_return made.error();
   std::vector<std::string> argv = {"mount", "-t", std::string(spec::to_string(spec.fs)), "-o", *options,
                                    device, path};
-  co_return co_await must_run(world_.process, std::move(argv), kMountLimit);
+  const Status mounted = co_await must_run(world_.process, alone_with(device, std::move(argv)), kMountLimit);
+  if (mounted.ok()) co_return Status();
+  // One that outlived its daemon may have been there first: what is asked for stands, then.
+  there = co_await mounts_of(device);
+  HF_CO_TRY(there);
+  if (std::ranges::find(*there, path) != there->end()) co_return Status();
+  co_return mounted.error();
 }
 
 Task<Status> Mounter::bind(std::string from, std::string to, bool read_only) {

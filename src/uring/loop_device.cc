@@ -219,6 +219,30 @@ Result<OwnedFd> claim(const LoopInfo& loop) {
   return open_ours(loop, O_EXCL);
 }
 
+namespace {
+
+// Takes a LOOP_CLR_FD back that waits for the device's last close: otherwise whoever still has it open may mount it
+// after all, and it would vanish below a volume that is known as attached. kInUse, or ok when it is gone already.
+Status keep(const LoopInfo& loop) {
+  const Result<OwnedFd> fd = open_ours(loop, O_NONBLOCK);
+  if (fd.code() == ErrorCode::kNotFound) return Status();
+  HF_TRY(fd);
+  loop_info64 info{};
+  if (ioctl(fd->get(), LOOP_GET_STATUS64, &info) != 0) {
+    if (errno == ENXIO) return Status();
+    return Error::from_errno(errno, "ask the state of " + loop.device());
+  }
+  info.lo_flags &= ~static_cast<uint32_t>(LO_FLAGS_AUTOCLEAR);
+  if (ioctl(fd->get(), LOOP_SET_STATUS64, &info) != 0) {
+    if (errno == ENXIO) return Status();
+    return Error::from_errno(errno, "keep " + loop.device());
+  }
+  return make_error(ErrorCode::kInUse, "{} is still open in another process; it stays attached, try again when that is gone",
+                    loop.device());
+}
+
+}  // namespace
+
 Status release(const LoopInfo& loop, OwnedFd claimed) {
   if (ioctl(claimed.get(), LOOP_CLR_FD, 0) != 0 && errno != ENXIO) {
     return Error::from_errno(errno, "detach " + loop.device());
@@ -230,9 +254,7 @@ Status release(const LoopInfo& loop, OwnedFd claimed) {
     if (!is_still(loop)) return Status();
     usleep(10'000);
   }
-  return make_error(ErrorCode::kInUse,
-                    "{} is still open in another process; it goes when that closes it",
-                    loop.device());
+  return keep(loop);
 }
 
 Status detach(const LoopInfo& loop) {

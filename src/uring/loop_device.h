@@ -53,7 +53,7 @@ Result<bool> carries(const LoopInfo& loop, std::string_view tag);
 // is gone or stands on another file now. Asks nobody, but the *close* writes back what the page
 // cache has for it.
 Result<OwnedFd> claim(const LoopInfo& loop);
-// Detaches a claimed device, and waits until it is gone.
+// Detaches a claimed device, and waits until it is gone: five seconds, then kInUse, and it stays attached.
 Status release(const LoopInfo& loop, OwnedFd claimed);
 // claim() and release(). Success when it is gone already.
 Status detach(const LoopInfo& loop);

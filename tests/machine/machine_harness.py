@@ -68,6 +68,15 @@ class Harness(unittest.TestCase):
         self.assertIn("started", done.stdout)
         self.assertLess(time.monotonic() - began, 40)
 
+    def test_a_file_system_that_hangs_does_not_hold_the_end(self):
+        out = os.path.join(self.folder, "out")
+        done = self.machine("mkfs.ext4 -q $MACHINE_DISK0 && mount $MACHINE_DISK0 /mnt && fsfreeze -f /mnt || exit 1\n"
+                            "(echo x >/mnt/f) & sync /mnt &\nsleep 0.5; echo word >/out/word; exit 4",
+                            "--disk", "64M", "--out", out)
+        self.assertEqual(done.returncode, 4, done.stdout + done.stderr)
+        with open(os.path.join(out, "word")) as stream:
+            self.assertEqual(stream.read(), "word\n")
+
     def test_panic(self):
         done = self.machine("echo c >/proc/sysrq-trigger; sleep 1000")
         self.assertEqual(done.returncode, vm.DIED, done.stdout)

@@ -2,6 +2,7 @@
 """File systems of volumes on the real kernel: made, mounted, grown, cut, cloned, checked, frozen, and never made over anybody's data."""
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -295,6 +296,33 @@ class MountTest(SystemTest):
                 os.fsync(stream.fileno())
             self.unmount(name)
             self.check(name, fs)
+
+    def test_a_mount_that_outlives_its_daemon(self):
+        """mount(8) goes on when the daemon that ran it is killed: the next daemon's mount waits for it, and takes what it made."""
+        real, slow, asked = self.path("mount.real"), self.path("mount.slow"), self.path("asked")
+        shutil.copy2(need_program("mount", "mount"), real)
+        with open(slow, "w", encoding="utf-8") as stream:
+            stream.write(f'#!/bin/sh\ntouch {asked}\nsleep 1.5\nexec {real} "$@"\n')
+        os.chmod(slow, 0o755)
+        name = "late"
+        self.create(f"name={name},size=512M,fs=ext4")
+        self.mount(name)
+        self.unmount(name)
+        self.host.run([real, "--bind", slow, need_program("mount", "mount")])
+        mount = subprocess.Popen(self.host.enter([self.daemon.client, "volume", "mount", name, self.path("at", name)]),
+                                 env=self.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_until("mount(8) to be run", lambda: os.path.exists(asked), seconds=30, every=0.02)
+        self.daemon.kill9()
+        mount.wait(60)
+        os.unlink(asked)
+        self.host.run(["umount", "-l", need_program("mount", "mount")])
+        self.daemon.start()
+        at = self.mount(name)
+        self.assertFalse(os.path.exists(asked))
+        with open(f"{at}/f", "w", encoding="utf-8") as stream:
+            stream.write(name)
+        self.unmount(name)
+        self.check(name, "ext4")
 
     def test_a_large_sparse_volume_is_made_at_once(self):
         """No mkfs discards or zeroes a terabyte."""
