@@ -50,6 +50,9 @@ test       nbdkit                   a foreign NBD server for our client
 test       qemu-utils               qemu-img: one more foreign NBD client
 test       fio                      load with verification
 test       curl                     HTTP checks
+test       etcd-server              a real etcd behind the state room's tests
+test       etcd-client              compaction, alarms and users from outside of our client
+test       openssl                  certificates for tests over TLS
 test       fish                     its completion of our command line
 test       zsh                      its completion of our command line
 system     docker.io                a real Docker engine, started by the tests in folders of their own

@@ -1,11 +1,12 @@
 // KvStore: where the cluster keeps what it knows. A small, ordered, linearizable map with
 // revisions, shaped after etcd so that etcd can stand behind it; backs: sqlite_store.h (one node,
-// embedded), memory_store.h (simulation). contract/kv_contract.h is the suite that every back
-// passes.
+// embedded), etcd/store.h (etcd), memory_store.h (simulation). contract/kv_contract.h is the suite
+// that every back passes.
 //
 // Is: every write is one transaction, compared on modification revisions, durable when answered.
 // One revision counter for the whole store, from 1, growing by one with every transaction that
-// changed something; never reused, also not across restarts. Is not: on any I/O path. Slow, away or
+// changed something (an etcd that has other users, too, grows by their changes in between); never
+// reused, also not across restarts. Is not: on any I/O path. Slow, away or
 // ambiguous answers are normal; callers hold no promise that depends on an answer in time.
 //
 // Loop thread of the store only. Values are opaque bytes; records carry their own version and
@@ -19,7 +20,9 @@
 //                     Ask the same transaction again: its compares make that safe (see
 //                     txn_retry.h).
 //   kCorruption       stored bytes do not match their checksum; names the key
-//   kNoSpace, kIo, kReadOnly  of an embedded store's file; definite
+//   kNoSpace, kIo, kReadOnly  of an embedded store's file, kNoSpace of etcd's quota; definite
+//   kUnauthenticated, kPermissionDenied  of etcd; definite
+//   kProtocol         an answer that makes no sense; a write did not happen
 //   kClosed           after close()
 //   kCancelled        the process is going down; a write may have happened
 // A lost comparison is not an error: TxnOutcome::committed is false and `current` shows what is
@@ -146,7 +149,9 @@ struct WatchBatch {
 class Watch {
  public:
   virtual ~Watch() = default;
-  // Waits for changes. One caller at a time. kClosed after close() here or on the store.
+  // Waits for changes. One caller at a time. kClosed after close() here or on the store. Another
+  // error (of etcd: what may not be read, kProtocol) is the end of the watch; a store that is away
+  // is none, it is waited for.
   virtual Task<Result<WatchBatch>> next() = 0;
   virtual void close() = 0;
 };
