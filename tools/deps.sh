@@ -55,6 +55,7 @@ test       etcd-client              compaction, alarms and users from outside of
 test       openssl                  certificates for tests over TLS
 test       fish                     its completion of our command line
 test       zsh                      its completion of our command line
+test       spin                     model checker of the replication protocol
 system     docker.io                a real Docker engine, started by the tests in folders of their own
 system     runc                     containers
 system     busybox-static           smallest container image
