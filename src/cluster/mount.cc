@@ -178,13 +178,17 @@ Task<Status> Plane::make_file_system(View& view) {
   co_return co_await put(view.volume);
 }
 
-// kNotEmpty when anything was ever written to a volume that Holdfast has not formatted.
+// kNotEmpty when anything was ever written to a volume that Holdfast has not formatted. What was never written to carries
+// nothing; only what somebody has attached for himself may have data on their way through the kernel, and is asked for.
 Task<Status> Plane::check_blank(View& view) {
   const std::string device = view.attachment->record.device;
-  Result<std::string> known = co_await ports_.mounter.contents(device);
-  HF_CO_TRY(known);
   BlockDevice& served = *served_.at(view.volume->id).device;
   Result<uint64_t> written = co_await first_written(served, 0);
+  HF_CO_TRY(written);
+  if (*written == served.size() && !view.attachment->record.pinned) co_return Status();
+  Result<std::string> known = co_await ports_.mounter.contents(device);
+  HF_CO_TRY(known);
+  written = co_await first_written(served, 0);
   HF_CO_TRY(written);
   if (known->empty() && *written == served.size()) co_return Status();
   if (mutant(ControlMutant::kFormatWithoutLooking)) co_return Status();

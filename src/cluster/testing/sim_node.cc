@@ -456,6 +456,7 @@ Task<Status> SimPorts::identify(std::shared_ptr<BlockDevice> device, FilesystemS
 Task<Result<std::string>> SimPorts::contents(std::string device) {
   Status come = co_await before("contents");
   HF_CO_TRY(come);
+  ++node_.looks;
   SimReplica* replica = served(device, "contents");
   if (replica == nullptr) co_return gone("contents");
   co_return std::string(replica->head.has_fs ? "a file system" : "");

@@ -70,6 +70,7 @@ struct SimNode {
   uint64_t next_device = 0;
   uint64_t living = 0;  // the incarnation that runs
   uint64_t steps = 0;
+  uint64_t looks = 0;  // at what a device carries
   uint64_t kill_at = 0;  // the step at which the daemon is killed; 0: never
   uint64_t fail_at = 0;  // the step at which a port refuses or the state store's answer is lost
   std::vector<std::string> violations;
