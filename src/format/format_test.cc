@@ -2,6 +2,7 @@
 
 #include "base/crc32c.h"
 #include "base/prng.h"
+#include "format/dirty_map_format.h"
 #include "format/journal_format.h"
 #include "format/pool_file.h"
 #include "format/segment_format.h"
@@ -43,7 +44,7 @@ TEST(JournalFormat, CheckpointLiesAsDocumentedAndComesBack) {
   AlignedBuffer block(kBlockSize);
   encode_checkpoint(checkpoint(), block.span());
   EXPECT_EQ(u64_at(block.span(), 0), kCheckpointMagic);
-  EXPECT_EQ(u32_at(block.span(), 8), 2u);
+  EXPECT_EQ(u32_at(block.span(), 8), 3u);
   EXPECT_EQ(u32_at(block.span(), 12), 1u);
   EXPECT_EQ(u64_at(block.span(), 32), 16 * kMiB);
   EXPECT_EQ(u64_at(block.span(), 56), 8 * kBlockSize);
@@ -69,12 +70,12 @@ TEST(JournalFormat, EveryFlippedBitOfACheckpointIsSeen) {
 TEST(JournalFormat, ANewerVersionIsNamed) {
   AlignedBuffer block(kBlockSize);
   encode_checkpoint(checkpoint(), block.span());
-  for (const int version : {0, 1, 2, 3}) {
+  for (const int version : {0, 1, 2, 3, 4}) {
     block.data()[8] = static_cast<std::byte>(version);
     const uint32_t crc = crc32c(block.span().first(4092));
     std::memcpy(block.data() + 4092, &crc, 4);
     const Result<JournalCheckpoint> back = decode_checkpoint(block.span());
-    if (version == 1 || version == 2) {
+    if (version >= 1 && version <= 3) {
       ASSERT_TRUE(back.ok()) << version;
       EXPECT_EQ(back->version, static_cast<uint32_t>(version));
     } else {
@@ -154,6 +155,48 @@ TEST(JournalFormat, AnIntentHasCrcsAndNoPayload) {
   EXPECT_EQ(back->entries[0].crcs[2], 13u);
 }
 
+uint32_t header_crc(ByteSpan bytes) {
+  const std::byte zeroes[4] = {};
+  return crc32c_extend(crc32c_extend(crc32c(bytes.first(76)), zeroes), bytes.subspan(80));
+}
+
+TEST(JournalFormat, AnEntryTellsWhoIsAbsentAndWhatAllHave) {
+  const std::vector<uint32_t> crcs = {11};
+  BatchHeader h = batch(crcs);
+  h.entries.resize(1);
+  h.entries[0].commit = {2, 900};
+  h.entries[0].absent = 0b10000010;
+  JournalEntry clear;
+  clear.type = EntryType::kClearDirty;
+  clear.absent = 0b10;
+  h.entries.push_back(clear);
+  AlignedBuffer bytes(h.header_bytes);
+  encode_batch_header(h, bytes.span());
+  EXPECT_EQ(bytes.data()[128 + 1], std::byte{0b10000010});
+  EXPECT_EQ(u64_at(bytes.span(), 128 + 48), 900u);
+  EXPECT_EQ(u64_at(bytes.span(), 128 + 80), 2u);
+  Result<BatchHeader> back = decode_batch_header(bytes.span());
+  ASSERT_TRUE(back.ok()) << back.error().to_string();
+  EXPECT_EQ(back->entries[0].commit, (Stamp{2, 900}));
+  EXPECT_EQ(back->entries[0].absent, 0b10000010);
+  EXPECT_EQ(back->entries[1].type, EntryType::kClearDirty);
+  EXPECT_EQ(back->entries[1].absent, 0b10);
+  // In version 2 there was neither; nor was there such an entry.
+  bytes.data()[8] = std::byte{2};
+  uint32_t crc = header_crc(bytes.span());
+  std::memcpy(bytes.data() + 76, &crc, 4);
+  EXPECT_EQ(decode_batch_header(bytes.span()).code(), ErrorCode::kCorruption);
+  h.entries.resize(1);
+  encode_batch_header(h, bytes.span());
+  bytes.data()[8] = std::byte{2};
+  crc = header_crc(bytes.span());
+  std::memcpy(bytes.data() + 76, &crc, 4);
+  back = decode_batch_header(bytes.span());
+  ASSERT_TRUE(back.ok()) << back.error().to_string();
+  EXPECT_EQ(back->entries[0].commit, Stamp());
+  EXPECT_EQ(back->entries[0].absent, 0);
+}
+
 TEST(JournalFormat, NoBatchSettlesItself) {
   const std::vector<uint32_t> crcs = {11};
   BatchHeader h = batch(crcs);
@@ -203,6 +246,107 @@ TEST(SuperblockFormat, ComesBackWithEverySnapshot) {
   EXPECT_EQ(back->config, "opaque");
   copy.data()[5000] ^= std::byte{1};
   EXPECT_EQ(decode_superblock(copy.span()).code(), ErrorCode::kCorruption);
+}
+
+TEST(SuperblockFormat, TheFirstVersionHadNoMapsAndNoEpochOfTheCommit) {
+  Superblock s;
+  s.generation = 1;
+  s.size_bytes = 1 * kGiB;
+  s.segment_bytes = 16 * kMiB;
+  s.head_layer = 1;
+  s.commit = {4, 17};
+  s.maps = 0x101;
+  AlignedBuffer copy(superblock_encoded_bytes(s));
+  encode_superblock(s, copy.span());
+  EXPECT_EQ(u64_at(copy.span(), 128), 17u);
+  EXPECT_EQ(u64_at(copy.span(), 160), 4u);
+  EXPECT_EQ(u32_at(copy.span(), 168), 0x101u);
+  Result<Superblock> back = decode_superblock(copy.span());
+  ASSERT_TRUE(back.ok());
+  EXPECT_EQ(back->commit, (Stamp{4, 17}));
+  EXPECT_EQ(back->maps, 0x101u);
+  for (const int version : {1, 3}) {
+    copy.data()[8] = static_cast<std::byte>(version);
+    const std::byte zeroes[4] = {};
+    const uint32_t crc = crc32c_extend(crc32c_extend(crc32c(copy.span().first(16)), zeroes),
+                                       copy.span().subspan(20));
+    std::memcpy(copy.data() + 16, &crc, 4);
+    back = decode_superblock(copy.span());
+    if (version == 3) {
+      EXPECT_EQ(back.code(), ErrorCode::kNewerFormat);
+      continue;
+    }
+    ASSERT_TRUE(back.ok());
+    EXPECT_EQ(back->commit, Stamp());
+    EXPECT_EQ(back->maps, 0u);
+  }
+}
+
+// --- dirty maps ---------------------------------------------------------------------------------------
+
+TEST(DirtyMapFormat, LiesAsDocumentedAndComesBack) {
+  DirtyMapPlace place;
+  place.replica = id<ReplicaId>(5);
+  place.slot = 3;
+  place.page = 7;
+  DirtyMapPage page;
+  page.generation = 12;
+  page.newest = {4, 1000};
+  page.set(0, 1, true);
+  page.set(60, 70, true);
+  page.set(100, 2, false);
+  page.set(kUnitsPerPage - 1, 1, true);
+  EXPECT_EQ(page.count(), 70u);
+  EXPECT_EQ(page.find(1, true), 60u);
+  EXPECT_EQ(page.find(60, false), 100u);
+  EXPECT_EQ(page.find(100, true), 102u);
+  EXPECT_EQ(page.find(130, true), kUnitsPerPage - 1);
+  EXPECT_EQ(page.find(kUnitsPerPage - 1, false), kUnitsPerPage);
+  AlignedBuffer block(kBlockSize);
+  encode_dirty_map_page(page, place, block.span());
+  EXPECT_EQ(u64_at(block.span(), 0), kDirtyMapMagic);
+  EXPECT_EQ(u32_at(block.span(), 8), 1u);
+  EXPECT_EQ(u32_at(block.span(), 12), 3u);
+  EXPECT_EQ(u64_at(block.span(), 32), 7u);
+  EXPECT_EQ(u64_at(block.span(), 40), 12u);
+  EXPECT_EQ(u64_at(block.span(), 48), 4u);
+  EXPECT_EQ(u64_at(block.span(), 56), 1000u);
+  EXPECT_EQ(u32_at(block.span(), 64), 70u);
+  EXPECT_EQ(u64_at(block.span(), 88), uint64_t{1} | uint64_t{0xf} << 60);
+  const Result<DirtyMapPage> back = decode_dirty_map_page(block.span(), place);
+  ASSERT_TRUE(back.ok()) << back.error().to_string();
+  EXPECT_EQ(*back, page);
+  for (size_t bit = 0; bit < kBlockSize * 8; bit += 11) {
+    block.data()[bit / 8] ^= static_cast<std::byte>(1u << bit % 8);
+    EXPECT_FALSE(decode_dirty_map_page(block.span(), place).ok()) << bit;
+    block.data()[bit / 8] ^= static_cast<std::byte>(1u << bit % 8);
+  }
+}
+
+TEST(DirtyMapFormat, APageOfAnotherPlaceIsBrokenAndAHoleIsEmpty) {
+  DirtyMapPlace place;
+  place.replica = id<ReplicaId>(5);
+  place.slot = 3;
+  place.page = 7;
+  DirtyMapPage page;
+  page.generation = 1;
+  AlignedBuffer block(kBlockSize);
+  encode_dirty_map_page(page, place, block.span());
+  DirtyMapPlace other = place;
+  other.page = 8;
+  EXPECT_EQ(decode_dirty_map_page(block.span(), other).code(), ErrorCode::kCorruption);
+  other = place;
+  other.slot = 2;
+  EXPECT_EQ(decode_dirty_map_page(block.span(), other).code(), ErrorCode::kCorruption);
+  other = place;
+  other.replica = id<ReplicaId>(6);
+  EXPECT_EQ(decode_dirty_map_page(block.span(), other).code(), ErrorCode::kCorruption);
+  std::memset(block.data(), 0, kBlockSize);
+  const Result<DirtyMapPage> empty = decode_dirty_map_page(block.span(), place);
+  ASSERT_TRUE(empty.ok());
+  EXPECT_EQ(*empty, DirtyMapPage());
+  EXPECT_EQ(dirty_map_name(3), "dirty-3.map");
+  EXPECT_EQ(dirty_map_name(kWindowSlot), "window.map");
 }
 
 TEST(SegmentFormat, NamesSortLikeTheImageAndParseStrictly) {

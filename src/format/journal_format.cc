@@ -34,18 +34,19 @@ bool has_crcs(EntryType type) { return type == EntryType::kWrite || type == Entr
 
 void encode_entry(JournalEntry& entry, ByteWriter& out, const std::byte* base) {
   out.put(static_cast<uint8_t>(entry.type));
-  out.put_zeros(3);
+  out.put(entry.absent);
+  out.put_zeros(2);
   out.put(static_cast<uint32_t>(entry_encoded_bytes(entry.type, entry.length)));
   put_id(out, entry.replica);
   out.put(entry.epoch);
   out.put(entry.generation);
   out.put(entry.sequence);
-  out.put(entry.commit);
+  out.put(entry.commit.sequence);
   out.put(entry.offset);
   out.put(entry.length);
   out.put(entry.layer);
   out.put(entry.payload_block);
-  out.put_zeros(8);
+  out.put(entry.commit.epoch);
   if (has_crcs(entry.type)) {
     HF_ASSERT(entry.crcs.size() == entry.length / kBlockSize, "{} crcs for {} bytes",
               entry.crcs.size(), entry.length);
@@ -68,7 +69,7 @@ bool known_version(uint32_t version) {
 Error bad(std::string_view what) { return make_error(ErrorCode::kCorruption, "journal: {}", what); }
 
 Status check_entry(const JournalEntry& entry, const BatchHeader& header) {
-  if (entry.type < EntryType::kWrite || entry.type > EntryType::kDeleteReplica) {
+  if (entry.type < EntryType::kWrite || entry.type > EntryType::kCommit) {
     return bad("entry of unknown type");
   }
   if (!is_aligned(entry.offset, kBlockSize) || !is_aligned(entry.length, kBlockSize) ||
@@ -85,22 +86,31 @@ Status check_entry(const JournalEntry& entry, const BatchHeader& header) {
   return Status();
 }
 
-Result<JournalEntry> decode_entry(ByteReader& in, const BatchHeader& header) {
+// Up to version 2 a commit had no epoch and nobody was absent.
+constexpr uint32_t kFirstVersionOfBooks = 3;
+
+Result<JournalEntry> decode_entry(ByteReader& in, const BatchHeader& header, uint32_t version) {
   JournalEntry entry;
   const size_t begin = in.position();
   entry.type = static_cast<EntryType>(in.get<uint8_t>());
-  in.skip(3);
+  entry.absent = in.get<uint8_t>();
+  in.skip(2);
   const uint32_t bytes = in.get<uint32_t>();
   entry.replica = get_id<ReplicaId>(in);
   entry.epoch = in.get<uint64_t>();
   entry.generation = in.get<uint64_t>();
   entry.sequence = in.get<uint64_t>();
-  entry.commit = in.get<uint64_t>();
+  entry.commit.sequence = in.get<uint64_t>();
   entry.offset = in.get<uint64_t>();
   entry.length = in.get<uint64_t>();
   entry.layer = in.get<uint32_t>();
   entry.payload_block = in.get<uint32_t>();
-  in.skip(8);
+  entry.commit.epoch = in.get<uint64_t>();
+  if (version < kFirstVersionOfBooks) {
+    if (entry.type > EntryType::kDeleteReplica) return bad("entry of a later version");
+    entry.commit = Stamp();
+    entry.absent = 0;
+  }
   if (in.failed()) return bad("entries end early");
   HF_TRY(check_entry(entry, header));
   if (bytes != entry_encoded_bytes(entry.type, entry.length)) return bad("entry size");
@@ -243,7 +253,7 @@ Result<BatchHeader> decode_batch_header(ByteSpan bytes) {
   r.skip(kBatchFixedBytes - r.position());
   h.entries.reserve(count);
   for (uint32_t i = 0; i < count; ++i) {
-    Result<JournalEntry> entry = decode_entry(r, h);
+    Result<JournalEntry> entry = decode_entry(r, h, version);
     if (!entry.ok()) return entry.error();
     h.entries.push_back(std::move(*entry));
   }

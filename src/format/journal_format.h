@@ -16,12 +16,15 @@
 #include "base/bytes.h"
 #include "base/error.h"
 #include "base/id.h"
+#include "base/stamp.h"
 
 namespace hf {
 
-// Version 2 added intents, and with them `settled_below`. A version 1 journal is read as it is; what is
-// written is version 2, the checkpoint first, so that an older program refuses the pool.
-inline constexpr uint32_t kJournalVersion = 2;
+// Version 2 added intents, and with them `settled_below`; version 3 what replication needs of an entry:
+// the epoch of its commit, the absent members, and the types behind kDeleteReplica. Older journals are
+// read as they are; what is written is version 3, the checkpoint first, so that an older program refuses
+// the pool.
+inline constexpr uint32_t kJournalVersion = 3;
 inline constexpr uint32_t kJournalVersionOldest = 1;
 inline constexpr uint64_t kCheckpointMagic = 0x31504b434a4c4648;  // "HFLJCKP1"
 inline constexpr uint64_t kBatchMagic = 0x31484354424c4648;       // "HFLBTCH1"
@@ -61,6 +64,9 @@ enum class EntryType : uint8_t {
   kIntent = 3,        // CRCs only: the data goes (or went) straight to the image; a CRC of 0: zeroes
   kSnapshot = 4,      // barrier: closes `layer`
   kDeleteReplica = 5,
+  kMarkDirty = 6,     // the range is marked in the maps of `absent`
+  kClearDirty = 7,    // the range is taken out of the maps of `absent`; length 0: all of it
+  kCommit = 8,        // tells the commit only
 };
 
 struct JournalEntry {
@@ -69,7 +75,8 @@ struct JournalEntry {
   uint64_t epoch = 0;
   uint64_t generation = 0;
   uint64_t sequence = 0;
-  uint64_t commit = 0;
+  Stamp commit;                // highest known to be answered by all
+  uint8_t absent = 0;          // slots of the members that do not get it
   uint64_t offset = 0;         // in the replica, bytes
   uint64_t length = 0;         // bytes
   uint32_t layer = 0;          // the head layer it belongs to

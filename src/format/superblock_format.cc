@@ -74,11 +74,13 @@ void encode_superblock(const Superblock& s, MutableByteSpan out) {
   w.put(s.head_layer);
   w.put_zeros(4);
   w.put(s.promised_epoch);
-  w.put(s.commit);
+  w.put(s.commit.sequence);
   w.put(s.birth_batch);
   w.put(s.created_ns);
   w.put(static_cast<uint32_t>(s.config.size()));
   w.put(static_cast<uint32_t>(s.snapshots.size()));
+  w.put(s.commit.epoch);
+  w.put(s.maps);
   w.put_zeros(kSuperblockFixedBytes - w.position());
   w.put_bytes(as_bytes(s.config));
   w.put_zeros(kSuperblockMaxConfig - s.config.size());
@@ -115,7 +117,7 @@ Result<Superblock> decode_superblock(ByteSpan slot) {
     return bad("size of the copy");
   }
   if (crc_of(slot.first(bytes)) != crc) return bad("checksum");
-  if (version != kSuperblockVersion) {
+  if (version < kSuperblockVersionOldest || version > kSuperblockVersion) {
     return make_error(ErrorCode::kNewerFormat, "superblock version {}, this program knows {}",
                       version, kSuperblockVersion);
   }
@@ -130,13 +132,19 @@ Result<Superblock> decode_superblock(ByteSpan slot) {
   s.head_layer = r.get<uint32_t>();
   r.skip(4);
   s.promised_epoch = r.get<uint64_t>();
-  s.commit = r.get<uint64_t>();
+  s.commit.sequence = r.get<uint64_t>();
   s.birth_batch = r.get<uint64_t>();
   s.created_ns = r.get<int64_t>();
   const uint32_t config_bytes = r.get<uint32_t>();
   const uint32_t snapshots = r.get<uint32_t>();
   if (config_bytes > kSuperblockMaxConfig || snapshots > kSuperblockMaxSnapshots) {
     return bad("counts");
+  }
+  s.commit.epoch = r.get<uint64_t>();
+  s.maps = r.get<uint32_t>();
+  if (version == 1) {  // a commit without an epoch says nothing
+    s.commit = Stamp();
+    s.maps = 0;
   }
   r.skip(kSuperblockFixedBytes - r.position());
   const ByteSpan config = r.get_bytes(config_bytes);

@@ -10,10 +10,13 @@
 #include "base/bytes.h"
 #include "base/error.h"
 #include "base/id.h"
+#include "base/stamp.h"
 
 namespace hf {
 
-inline constexpr uint32_t kSuperblockVersion = 1;
+// Version 2 added the epoch of the commit and `maps`.
+inline constexpr uint32_t kSuperblockVersion = 2;
+inline constexpr uint32_t kSuperblockVersionOldest = 1;
 inline constexpr uint64_t kSuperblockMagic = 0x314c5052464848ff;
 inline constexpr uint64_t kSuperblockStride = 128 * kKiB;
 inline constexpr size_t kSuperblockFixedBytes = 192;
@@ -41,7 +44,8 @@ struct Superblock {
   uint64_t segment_bytes = 0;
   uint32_t head_layer = 0;   // files of lower layers are immutable
   uint64_t promised_epoch = 0;
-  uint64_t commit = 0;
+  Stamp commit;              // highest known to be answered by all when this was written
+  uint32_t maps = 0;         // bit n: the map of slot n has a file (dirty_map_format.h)
   uint64_t birth_batch = 0;  // journal records of earlier batches are not this replica's
   int64_t created_ns = 0;
   std::string config;

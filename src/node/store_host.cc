@@ -9,6 +9,13 @@
 namespace hf::node {
 namespace {
 
+// Of what is done to a volume of one replica that nobody has attached.
+WriteHeader unstamped(const Replica& replica) {
+  WriteHeader header;
+  header.epoch = replica.promised_epoch();
+  return header;
+}
+
 // Writes of the past must not land behind ours: see wait_for_lock.h.
 constexpr Duration kLockPatience = 15s;
 
@@ -237,7 +244,7 @@ Task<Status> StoreHost::resize_replica(PoolId pool, ReplicaId replica, uint64_t 
     const std::shared_ptr<VolumeDevice> kept = device->second;
     co_return co_await kept->coordinator().resize(size_bytes);
   }
-  co_return co_await (*found)->resize(size_bytes);
+  co_return co_await (*found)->resize(unstamped(**found), size_bytes);
 }
 
 Task<Result<cluster::ReplicaStats>> StoreHost::replica_stats(PoolId pool, ReplicaId replica) {
@@ -270,11 +277,7 @@ Task<Status> StoreHost::create_snapshot(PoolId pool, ReplicaId replica, Snapshot
     HF_CO_TRY(cut);
     co_return Status();
   }
-  WriteHeader header;
-  header.epoch = (*found)->promised_epoch();
-  header.commit = (*found)->stats().commit;
-  header.sequence = header.commit + 1;
-  Result<SnapshotInfo> cut = co_await (*found)->snapshot(header, snapshot);
+  Result<SnapshotInfo> cut = co_await (*found)->snapshot(unstamped(**found), snapshot);
   HF_CO_TRY(cut);
   co_return Status();
 }
@@ -292,7 +295,7 @@ Task<Status> StoreHost::restore_snapshot(PoolId pool, ReplicaId replica, Snapsho
     co_return make_error(ErrorCode::kInUse, "replica {} serves an attached volume",
                          replica.to_string());
   }
-  co_return co_await (*found)->restore(snapshot);
+  co_return co_await (*found)->restore(unstamped(**found), snapshot);
 }
 
 Task<Status> StoreHost::clone_replica(PoolId pool, ReplicaId from, SnapshotId snapshot,

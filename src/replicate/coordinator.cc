@@ -12,9 +12,15 @@ Task<Result<std::unique_ptr<Coordinator>>> Coordinator::open(std::shared_ptr<Rep
 WriteHeader Coordinator::next_header() {
   WriteHeader header;
   header.epoch = epoch_;
-  header.commit = sequence_;
+  header.commit = commit();
   header.sequence = ++sequence_;
+  in_flight_.insert(header.sequence);
   return header;
+}
+
+void Coordinator::answered(const WriteHeader& header) {
+  in_flight_.erase(header.sequence);
+  if (!fenced_) replica_->advance_commit(commit());
 }
 
 Error Coordinator::refusal() const {
@@ -39,7 +45,9 @@ Task<Status> Coordinator::write(uint64_t offset, ByteSpan data) {
   Gate::Pass pass(gate_);
   const WriteHeader header = next_header();
   Status done = co_await replica_->write(header, offset, data);
-  co_return seen(std::move(done));
+  done = seen(std::move(done));
+  answered(header);
+  co_return done;
 }
 
 Task<Status> Coordinator::write_zeroes(uint64_t offset, uint64_t length) {
@@ -47,7 +55,9 @@ Task<Status> Coordinator::write_zeroes(uint64_t offset, uint64_t length) {
   Gate::Pass pass(gate_);
   const WriteHeader header = next_header();
   Status done = co_await replica_->write_zeroes(header, offset, length);
-  co_return seen(std::move(done));
+  done = seen(std::move(done));
+  answered(header);
+  co_return done;
 }
 
 Task<Status> Coordinator::discard(uint64_t offset, uint64_t length) {
@@ -55,7 +65,9 @@ Task<Status> Coordinator::discard(uint64_t offset, uint64_t length) {
   Gate::Pass pass(gate_);
   const WriteHeader header = next_header();
   Status done = co_await replica_->discard(header, offset, length);
-  co_return seen(std::move(done));
+  done = seen(std::move(done));
+  answered(header);
+  co_return done;
 }
 
 Task<Status> Coordinator::flush() {
@@ -76,13 +88,18 @@ Task<Result<SnapshotInfo>> Coordinator::snapshot(SnapshotId id) {
   Gate::Pass pass(gate_);
   const WriteHeader header = next_header();
   Result<SnapshotInfo> cut = co_await replica_->snapshot(header, id);
-  co_return seen(std::move(cut));
+  cut = seen(std::move(cut));
+  answered(header);
+  co_return cut;
 }
 
 Task<Status> Coordinator::resize(uint64_t size_bytes) {
   if (!may_serve()) co_return refusal();
   Gate::Pass pass(gate_);
-  Status done = co_await replica_->resize(size_bytes);
+  const WriteHeader header = next_header();
+  Status done = co_await replica_->resize(header, size_bytes);
+  done = seen(std::move(done));
+  answered(header);
   co_return done;
 }
 

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <set>
 #include <vector>
 
 #include "base/error.h"
@@ -43,9 +44,14 @@ class Coordinator {
  private:
   Coordinator(std::shared_ptr<Replica> replica, uint64_t epoch)
       : replica_(std::move(replica)), epoch_(epoch) {}
-  // The stamp of the next write. Commit is what all replicas are known to have: with one replica,
-  // everything acknowledged.
+  // The stamp of the next write. Commit: with one replica, everything below the first that has not been
+  // answered.
   WriteHeader next_header();
+  // The write has ended: the replica knows at once how far all have been answered.
+  void answered(const WriteHeader& header);
+  Stamp commit() const {
+    return Stamp{epoch_, in_flight_.empty() ? sequence_ : *in_flight_.begin() - 1};
+  }
   Error refusal() const;
   bool may_serve() const { return !fenced_ && !gate_.is_closed(); }
   // Notices a fence in an answer.
@@ -58,6 +64,7 @@ class Coordinator {
   std::shared_ptr<Replica> replica_;
   uint64_t epoch_;
   uint64_t sequence_ = 0;
+  std::set<uint64_t> in_flight_;
   bool fenced_ = false;
   Gate gate_;
 };

@@ -44,18 +44,34 @@ class RecordingReplica : public Replica {
   Task<Status> delete_snapshot(SnapshotId) override { co_return Status(); }
   std::vector<SnapshotInfo> snapshots() const override { return {}; }
   Task<Status> read_snapshot(SnapshotId, uint64_t, MutableByteSpan) override { co_return Status(); }
-  Task<Status> restore(SnapshotId) override { co_return Status(); }
-  Task<Status> resize(uint64_t) override { co_return Status(); }
+  Task<Status> restore(WriteHeader, SnapshotId) override { co_return Status(); }
+  Task<Status> resize(WriteHeader, uint64_t) override { co_return Status(); }
   Task<Status> promise(uint64_t epoch) override {
     if (epoch < promised) co_return make_error(ErrorCode::kFenced, "promised {}", promised);
     promised = epoch;
     co_return Status();
   }
   Task<Status> set_config(std::string) override { co_return Status(); }
+  Stamp commit() const override { return committed; }
+  void advance_commit(Stamp commit) override { committed = std::max(committed, commit); }
+  Task<Status> settle_window(WriteHeader) override { co_return Status(); }
+  Task<Result<std::vector<ByteRange>>> window(uint64_t, size_t) override {
+    co_return std::vector<ByteRange>();
+  }
+  Task<Result<std::vector<ByteRange>>> dirty(uint32_t, uint64_t, size_t) override {
+    co_return std::vector<ByteRange>();
+  }
+  Task<Result<uint64_t>> dirty_bytes(uint32_t) override { co_return uint64_t{0}; }
+  Task<Status> mark_dirty(WriteHeader, SlotMask, std::vector<ByteRange>) override {
+    co_return Status();
+  }
+  Task<Status> clear_dirty(WriteHeader, SlotMask) override { co_return Status(); }
+  Task<Status> clear_dirty_range(WriteHeader, uint32_t, ByteRange) override { co_return Status(); }
   Task<Result<uint64_t>> allocated_bytes() override { co_return uint64_t{0}; }
   Task<Status> wait_drained() override { co_return Status(); }
 
   uint64_t promised = 0;
+  Stamp committed;
   std::vector<WriteHeader> headers;
   Event release;
 
@@ -109,6 +125,22 @@ TEST_F(CoordinatorTest, PromisesBeforeItServesAndStampsInOrder) {
   ASSERT_EQ(replica_->headers.size(), 2u);
   EXPECT_EQ(replica_->headers[0].epoch, 7u);
   EXPECT_EQ(replica_->headers[0].sequence + 1, replica_->headers[1].sequence);
+}
+
+TEST_F(CoordinatorTest, CommitsOnlyWhatHasBeenAnswered) {
+  auto coordinator = open(7);
+  ErrorCode first{}, second{}, third{};
+  spawn(gate_, write_one(*coordinator, &first));
+  spawn(gate_, write_one(*coordinator, &second));
+  loop_.run();
+  EXPECT_EQ(replica_->headers[1].commit, (Stamp{7, 0}));  // the first is in flight
+  EXPECT_EQ(replica_->committed, Stamp());
+  replica_->release.set();
+  loop_.run();
+  EXPECT_EQ(replica_->committed, (Stamp{7, 2}));
+  spawn(gate_, write_one(*coordinator, &third));
+  loop_.run();
+  EXPECT_EQ(replica_->headers[2].commit, (Stamp{7, 2}));
 }
 
 TEST_F(CoordinatorTest, RefusesAnOldEpoch) {

@@ -176,6 +176,10 @@ Task<Status> Drain::drain_once() {
   std::optional<Error> error;
   for (DrainReplica& work : plan) spawn(gate, replica_task(work, error));
   co_await gate.close();
+  if (!error) {
+    Status kept = co_await pool_.write_maps(pool_.batches()[count - 1]->sequence);
+    if (!kept.ok()) error = kept.error();
+  }
   if (error) {
     draining_bytes_ = 0;
     co_return *error;

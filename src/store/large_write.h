@@ -78,6 +78,7 @@ class DirectWrites {
   void end(DirectWrite& write);
   bool empty() const { return in_flight_.empty(); }
   bool overlaps(uint64_t first, uint64_t count) const;
+  const std::vector<DirectWrite*>& in_flight() const { return in_flight_; }
   // How many have ended.
   uint64_t ended() const { return ended_; }
   // May one have touched the range after that many had ended? Never no when it has; yes without need when

@@ -37,6 +37,13 @@ enum class StoreMutant : uint8_t {
   kReadPassesDirect,      // reads do not wait for the large writes that they overlap
   kWritePassesDirect,     // nor do writes
   kHeadFileNotNamed,      // a large write goes into a file whose name is not durable
+  kMarkNotDurable,        // recovery takes no marks for absent members from the records
+  kCommitAtApply,         // a replica takes what it has itself for what all have
+  kWindowNotKept,         // a record above the commit leaves the ring without its coarse mark
+  kClearNotDurable,       // clear_dirty answers without its record
+  kMapNotSynced,          // the ring is freed before a dirty map's file is durable
+  kOneMapCopy,            // only one copy of a dirty map's page is written
+  kBrokenMapEmpty,        // a page of a dirty map with two broken copies counts as empty
   kDirectEvicted,         // segments with CRCs that are only in memory are evicted
 };
 

@@ -14,6 +14,8 @@ namespace {
 
 // Batches freed before others get a turn of the loop.
 constexpr size_t kReleasedPerTurn = 16;
+// Replicas whose dirty maps are written at a time.
+constexpr uint64_t kParallelMaps = 16;
 
 }  // namespace
 
@@ -60,7 +62,9 @@ void PoolImpl::batch_durable(std::unique_ptr<Batch> batch) {
   for (Record& record : batch->records) {
     account(record, true);
     if (record.is_intent()) direct_undrained_ += record.entry.length;
-    if (record.replica != nullptr && !record.skip) record.replica->on_durable(record);
+    if (record.replica == nullptr || record.skip) continue;
+    record.replica->on_durable(record);
+    record.replica->note_books(record.entry, batch->sequence);
   }
   overlay_payload_ += batch->payload_bytes;
   batches_.push_back(std::move(batch));
@@ -257,6 +261,36 @@ Task<Status> PoolImpl::write_next_checkpoint(JournalCheckpoint next) {
   co_return Status();
 }
 
+Task<void> PoolImpl::maps_task(std::shared_ptr<ReplicaImpl> replica, uint64_t through,
+                               Semaphore& slots, std::optional<Error>& error) {
+  Status written = co_await replica->write_maps(through);
+  if (!written.ok() && !error) error = written.error();
+  slots.release();
+}
+
+Task<Status> PoolImpl::write_maps(uint64_t through) {
+  std::vector<std::shared_ptr<ReplicaImpl>> due;
+  for (const std::shared_ptr<ReplicaImpl>& replica : with_books_) {
+    if (!replica->is_deleted() && replica->maps_due(through)) due.push_back(replica);
+  }
+  Gate gate;
+  Semaphore slots(kParallelMaps);
+  std::optional<Error> error;
+  for (std::shared_ptr<ReplicaImpl>& replica : due) {
+    co_await slots.acquire();
+    spawn(gate, maps_task(std::move(replica), through, slots, error));
+  }
+  co_await gate.close();
+  if (error) co_return *error;
+  co_return Status();
+}
+
+void PoolImpl::release_books(uint64_t through) {
+  std::erase_if(with_books_, [through](const std::shared_ptr<ReplicaImpl>& replica) {
+    return replica->is_deleted() || !replica->books_released(through);
+  });
+}
+
 Task<Status> PoolImpl::release_batches(size_t count) {
   // First what is free now, then what waits no more: an admission in between sees both or neither.
   Status refreshed = co_await refresh_space();
@@ -265,6 +299,7 @@ Task<Status> PoolImpl::release_batches(size_t count) {
     Status moved = co_await write_next_checkpoint(checkpoint_after(count, false));
     HF_CO_TRY(moved);
   }
+  release_books(batches_[count - 1]->sequence);
   for (size_t i = 0; i < count; ++i) {
     std::unique_ptr<Batch> batch = std::move(batches_.front());
     batches_.pop_front();
@@ -349,6 +384,7 @@ Task<Status> PoolImpl::stop() {
     result = co_await write_next_checkpoint(checkpoint_after(0, true));
   }
   batches_.clear();
+  with_books_.clear();
   replicas_.clear();
   journal_.reset();  // and with it the lock
   co_return result;

@@ -80,6 +80,10 @@ class PoolImpl final : public Pool, public BatchSink {
   // The checkpoint that starts behind the first `count` batches.
   JournalCheckpoint checkpoint_after(size_t count, bool clean) const;
   Task<Status> write_next_checkpoint(JournalCheckpoint next);
+  // The replica's books hold something of the ring.
+  void list_books(std::shared_ptr<ReplicaImpl> replica) { with_books_.push_back(std::move(replica)); }
+  // Everything that the maps must have before the batches up to this one may leave the ring.
+  Task<Status> write_maps(uint64_t through);
   std::string volumes_directory() const { return config_.data_dir + "/" + kVolumesName; }
   std::string replica_directory(ReplicaId id) const {
     return volumes_directory() + "/" + id.to_string();
@@ -115,6 +119,9 @@ class PoolImpl final : public Pool, public BatchSink {
   Task<Status> settle_replica_intents(ReplicaImpl& replica, std::vector<const Record*> records);
   Task<Status> settle_segment(ReplicaImpl& replica, const DrainSegment& intents);
   Task<Status> settle_recovered_intents();
+  Task<void> maps_task(std::shared_ptr<ReplicaImpl> replica, uint64_t through, Semaphore& slots,
+                       std::optional<Error>& error);
+  void release_books(uint64_t through);
   Batch* find_batch(uint64_t sequence);
   uint64_t pins_max() const;
   Status replay_record(Record& record, uint64_t sequence,
@@ -146,6 +153,7 @@ class PoolImpl final : public Pool, public BatchSink {
   std::optional<Drain> drain_;
   std::deque<std::unique_ptr<Batch>> batches_;  // durable, not drained, oldest first
   std::unordered_map<ReplicaId, std::shared_ptr<ReplicaImpl>> replicas_;
+  std::vector<std::shared_ptr<ReplicaImpl>> with_books_;
   std::vector<std::shared_ptr<ReplicaImpl>> to_delete_;  // recovery found their delete record
   Mutex catalog_;                                        // create, clone, delete: one at a time
   uint64_t next_number_ = 1;

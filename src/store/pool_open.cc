@@ -129,14 +129,16 @@ Status PoolImpl::replay_record(Record& record, uint64_t sequence,
     replica.mark_deleted();
     return Status();
   }
-  if (record.entry.layer < replica.superblock().head_layer) {
-    HF_PROBE("store.record_drained_already");
-    return Status();
-  }
   const uint64_t end = record.entry.offset + record.entry.length;
   if (end > kMaxReplicaBytes) {
     return make_error(ErrorCode::kCorruption, "a journal record of replica {} ends at {}",
                       record.entry.replica.to_string(), end);
+  }
+  if (mutant(StoreMutant::kMarkNotDurable)) record.entry.absent = 0;
+  if (record.entry.layer < replica.superblock().head_layer) {
+    HF_PROBE("store.record_drained_already");
+    replica.note_books(record.entry, sequence);
+    return Status();
   }
   record.skip = false;
   record.replica = found->second;
@@ -277,8 +279,13 @@ Task<Status> PoolImpl::remove_tree(std::string directory) {
   } else if (files.code() != ErrorCode::kNotFound) {
     co_return files.error();
   }
-  Status superblock = co_await fs.unlink(directory + "/" + kSuperblockName);
-  if (!superblock.ok() && superblock.code() != ErrorCode::kNotFound) co_return superblock;
+  Result<std::vector<DirectoryEntry>> others = co_await fs.list(directory);
+  HF_CO_TRY(others);
+  for (const DirectoryEntry& entry : *others) {  // superblock, dirty maps
+    std::string path = directory + "/" + entry.name;
+    Status gone = co_await fs.unlink(std::move(path));
+    HF_CO_TRY(gone);
+  }
   Status removed = co_await fs.remove_directory(directory);
   HF_CO_TRY(removed);
   co_return co_await fs.sync_dir(volumes_directory());

@@ -16,6 +16,7 @@
 #include "runtime/gate.h"
 #include "runtime/sync.h"
 #include "runtime/world.h"
+#include "store/books.h"
 #include "store/extent_map.h"
 #include "store/journal_writer.h"
 #include "store/large_write.h"
@@ -58,10 +59,19 @@ class ReplicaImpl final : public Replica, public std::enable_shared_from_this<Re
   Task<Status> delete_snapshot(SnapshotId id) override;
   std::vector<SnapshotInfo> snapshots() const override;
   Task<Status> read_snapshot(SnapshotId id, uint64_t offset, MutableByteSpan out) override;
-  Task<Status> restore(SnapshotId id) override;
-  Task<Status> resize(uint64_t size_bytes) override;
+  Task<Status> restore(WriteHeader header, SnapshotId id) override;
+  Task<Status> resize(WriteHeader header, uint64_t size_bytes) override;
   Task<Status> promise(uint64_t epoch) override;
   Task<Status> set_config(std::string config) override;
+  Stamp commit() const override { return books_.commit(); }
+  void advance_commit(Stamp commit) override { books_.advance(commit); }
+  Task<Status> settle_window(WriteHeader header) override;
+  Task<Result<std::vector<ByteRange>>> window(uint64_t from, size_t max_ranges) override;
+  Task<Result<std::vector<ByteRange>>> dirty(uint32_t slot, uint64_t from, size_t max_ranges) override;
+  Task<Result<uint64_t>> dirty_bytes(uint32_t slot) override;
+  Task<Status> mark_dirty(WriteHeader header, SlotMask slots, std::vector<ByteRange> ranges) override;
+  Task<Status> clear_dirty(WriteHeader header, SlotMask slots) override;
+  Task<Status> clear_dirty_range(WriteHeader header, uint32_t slot, ByteRange range) override;
   Task<Result<uint64_t>> allocated_bytes() override;
   Task<Status> wait_drained() override;
 
@@ -82,6 +92,14 @@ class ReplicaImpl final : public Replica, public std::enable_shared_from_this<Re
 
   // A record of this replica has become durable (or was found by recovery): overlay, pending snapshots.
   void on_durable(const Record& record);
+  // The same for the books; also of records whose content the image has already.
+  void note_books(const JournalEntry& entry, uint64_t batch);
+  // Have the books anything to write before the batches up to this one may leave the ring?
+  bool maps_due(uint64_t through) const;
+  // Writes it. kNoSpace: they must stay.
+  Task<Status> write_maps(uint64_t through);
+  // They have left. False: the books hold nothing of the ring any more.
+  bool books_released(uint64_t through);
   // The image now holds all of the barrier's layer.
   Task<Status> apply_barrier(const Record& barrier);
   // Lists the segment files once, and removes what a crash left behind.
@@ -122,6 +140,21 @@ class ReplicaImpl final : public Replica, public std::enable_shared_from_this<Re
                        uint64_t offset, uint64_t length, ByteSpan data,
                        std::span<const uint32_t> crcs);
   Task<Status> wait_appended(std::deque<Append>& appends);
+
+  // --- replica_books.cc
+  Task<Status> journal_books(WriteHeader header, EntryType type, SlotMask slots,
+                             std::vector<ByteRange> ranges);
+  std::string map_path(uint32_t slot) const { return directory_ + "/" + dirty_map_name(slot); }
+  bool has_map(uint32_t slot) const { return (superblock_.maps >> slot & 1) != 0; }
+  // All under maps_mutex_.
+  Task<Status> read_window_stamps();
+  Task<Status> write_map(uint32_t slot, const UnitChanges& changes);
+  Task<Status> drop_map(uint32_t slot);
+  Task<Result<std::unique_ptr<File>>> open_map(uint32_t slot, bool* made, bool* lost);
+  Task<Status> record_map(uint32_t slot, bool there);
+  Task<Result<std::vector<ByteRange>>> map_ranges(uint32_t slot, uint64_t from, size_t max_ranges);
+  Status check_slot(uint32_t slot) const;
+  std::vector<ByteRange> window_in_memory(uint64_t from, uint64_t end);
 
   // --- large_write.cc
   struct DirectPart {
@@ -184,7 +217,8 @@ class ReplicaImpl final : public Replica, public std::enable_shared_from_this<Re
   Superblock superblock_;
   uint64_t promised_ = 0;       // refuses lower epochs from here on, durable or not yet
   uint32_t write_layer_ = 0;
-  uint64_t highest_sequence_ = 0;
+  Books books_;
+  bool books_listed_ = false;   // the pool asks us before it frees the ring
   std::vector<SnapshotRow> pending_;  // durable in the journal, not yet in the superblock
   std::vector<SnapshotId> cutting_;   // on their way into the journal
   uint64_t superblock_room_ = kSuperblockFirstRoom;  // of each copy in its file, at least
@@ -205,6 +239,7 @@ class ReplicaImpl final : public Replica, public std::enable_shared_from_this<Re
   bool restoring_ = false;  // new entries wait
   Signal resumed_;
   Mutex load_mutex_;
+  Mutex maps_mutex_;     // the files of dirty maps; before superblock_mutex_
   Mutex superblock_mutex_;
   Mutex maintenance_;    // snapshot delete, clone, restore, resize: one at a time
   std::unordered_set<uint64_t> corrupt_;  // blocks reported, bounded

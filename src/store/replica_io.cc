@@ -46,7 +46,6 @@ Status ReplicaImpl::check_header(const WriteHeader& header) const {
 WriteHeader ReplicaImpl::internal_header() const {
   WriteHeader header;
   header.epoch = promised_;
-  header.sequence = highest_sequence_;
   return header;
 }
 
@@ -146,6 +145,7 @@ void ReplicaImpl::enqueue_entries(std::deque<Append>& appends, const WriteHeader
     entry.generation = header.generation;
     entry.sequence = header.sequence;
     entry.commit = header.commit;
+    entry.absent = header.absent;
     entry.offset = offset + at;
     entry.length = std::min(piece, length - at);
     entry.layer = write_layer_;
@@ -168,8 +168,6 @@ Task<Status> ReplicaImpl::wait_appended(std::deque<Append>& appends) {
 }
 
 void ReplicaImpl::on_durable(const Record& record) {
-  highest_sequence_ = std::max(highest_sequence_, record.entry.sequence);
-  stats_.commit = std::max(stats_.commit, record.entry.commit);
   if (record.changes_content()) {
     overlay_.insert(record);
   } else if (record.entry.type == EntryType::kSnapshot) {

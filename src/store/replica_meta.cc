@@ -23,7 +23,8 @@ ReplicaImpl::ReplicaImpl(PoolImpl& pool, uint64_t number, std::string directory,
   place_.geometry.segment_bytes = superblock_.segment_bytes;
   promised_ = superblock_.promised_epoch;
   write_layer_ = superblock_.head_layer;
-  stats_.commit = superblock_.commit;
+  books_.advance(superblock_.commit);
+  if (has_map(kWindowSlot)) books_.found_window_file();
 }
 
 ReplicaImpl::~ReplicaImpl() = default;
@@ -32,6 +33,8 @@ ReplicaStats ReplicaImpl::stats() const {
   ReplicaStats stats = stats_;
   stats.size_bytes = size();
   stats.promised_epoch = promised_;
+  stats.commit = books_.commit();
+  stats.newest = books_.newest();
   stats.snapshots = static_cast<uint32_t>(superblock_.snapshots.size() + pending_.size());
   stats.head_layer = write_layer_;
   for (const auto& [first, extent] : overlay_.extents()) {
@@ -42,7 +45,7 @@ ReplicaStats ReplicaImpl::stats() const {
 
 Task<Status> ReplicaImpl::store_next(Superblock next) {
   next.generation = superblock_.generation + 1;
-  next.commit = std::max(next.commit, stats_.commit);
+  next.commit = std::max(next.commit, books_.commit());
   Status room = co_await reserve_rows(next.snapshots.size());
   HF_CO_TRY(room);
   const std::string path = directory_ + "/" + kSuperblockName;

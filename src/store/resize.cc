@@ -5,7 +5,7 @@
 
 namespace hf {
 
-Task<Status> ReplicaImpl::resize(uint64_t size_bytes) {
+Task<Status> ReplicaImpl::resize(WriteHeader header, uint64_t size_bytes) {
   Gate::Pass pass(gate_);
   if (!pass) co_return make_error(ErrorCode::kClosed, "replica {} is closed", id().to_string());
   Status running = pool_.check_running();
@@ -15,10 +15,12 @@ Task<Status> ReplicaImpl::resize(uint64_t size_bytes) {
                          "replica {}: a size of {} bytes is not a multiple of {} between {} and {}",
                          id().to_string(), size_bytes, kBlockSize, kBlockSize, kMaxReplicaBytes);
   }
+  Status fence = check_header(header);
+  HF_CO_TRY(fence);
   co_await maintenance_.lock();
   MutexGuard maintenance(maintenance_);
   if (size_bytes < size()) {
-    Status zeroed = co_await write_entries(internal_header(), EntryType::kWriteZeroes, size_bytes,
+    Status zeroed = co_await write_entries(header, EntryType::kWriteZeroes, size_bytes,
                                            size() - size_bytes, ByteSpan());
     HF_CO_TRY(zeroed);
     Status drained = co_await pool_.drain().wait_for(pool_.last_durable_sequence());

@@ -50,17 +50,25 @@ Task<Status> ReplicaImpl::link_for_restore(uint32_t from_layer, uint32_t to_laye
   co_return co_await pool_.world().fs.sync_dir(place_.directory);
 }
 
-Task<Status> ReplicaImpl::restore(SnapshotId id) {
+Task<Status> ReplicaImpl::restore(WriteHeader header, SnapshotId id) {
   Gate::Pass pass(gate_);
   if (!pass) co_return make_error(ErrorCode::kClosed, "replica {} is closed", this->id().to_string());
   Status running = pool_.check_running();
   HF_CO_TRY(running);
   co_await maintenance_.lock();
   MutexGuard maintenance(maintenance_);
-  if (find_snapshot(id) == nullptr) {
+  const SnapshotRow* row = find_snapshot(id);
+  if (row == nullptr) {
     co_return make_error(ErrorCode::kNotFound, "replica {} has no snapshot {}",
                          this->id().to_string(), id.to_string());
   }
+  // The books have it before anything changes; the drain that we wait for keeps it.
+  std::vector<ByteRange> all;
+  if (header.absent != 0 || header.sequence != 0) {
+    all.push_back(ByteRange{0, std::max(size(), row->size_bytes)});
+  }
+  Status noted = co_await journal_books(header, EntryType::kMarkDirty, header.absent, std::move(all));
+  HF_CO_TRY(noted);
   // New writes wait, so that nothing undrained belongs to the layers that we link over.
   restoring_ = true;
   Status done = co_await restore_quiesced(id);

@@ -7,6 +7,7 @@
 
 #include "base/bytes.h"
 #include "base/id.h"
+#include "base/stamp.h"
 #include "base/units.h"
 #include "runtime/clock.h"
 
@@ -23,6 +24,9 @@ inline constexpr uint64_t kMaxReplicaBytes = 64 * kTiB;
 inline constexpr size_t kMaxSnapshots = 1024;       // per replica
 inline constexpr size_t kMaxConfigBytes = 4 * kKiB;  // the replicated configuration, opaque here
 inline constexpr size_t kMaxReplicas = 100'000;     // per pool
+inline constexpr size_t kMemberSlots = 8;           // per volume
+inline constexpr uint64_t kDirtyUnitBytes = 64 * kKiB;  // what one bit of a dirty map stands for
+inline constexpr size_t kMaxRangesPerCall = 4096;   // given to mark_dirty
 
 // Zero takes the default. A non-aggregate, so that coroutines may take it by value (R3).
 struct PoolConfig {
@@ -55,13 +59,33 @@ struct PoolConfig {
   Duration drain_delay = 500ms;
 };
 
-// What the coordinator stamps on a write. On a single node epoch is the promised one (0 at first) and
-// the sequence simply counts.
+// A set of members of a volume, bit n for the member of number n in the volume's record. The store does not
+// know who they are.
+using SlotMask = uint8_t;
+
+struct ByteRange {
+  uint64_t offset = 0;
+  uint64_t length = 0;
+
+  uint64_t end() const { return offset + length; }
+  bool operator==(const ByteRange&) const = default;
+};
+
+// What the coordinator stamps on a write.
 struct WriteHeader {
   uint64_t epoch = 0;       // must equal the replica's promised epoch, else kFenced
-  uint64_t generation = 0;
-  uint64_t sequence = 0;    // grows with every write of the volume
-  uint64_t commit = 0;      // highest sequence known to be acknowledged by all
+  uint64_t generation = 0;  // of the configuration; kept in the record
+  // From 1 in each epoch, growing with every write. Zero: outside of the order, never in the window (what
+  // a tool does to a volume of one replica).
+  uint64_t sequence = 0;
+  // Every write up to here has been answered by all that must answer. A coordinator does not count a
+  // member that it has not yet joined. One that is lower than what the replica knows changes nothing.
+  Stamp commit;
+  // Members that do not get this write: its blocks are marked in this replica's map of each of them, by the
+  // same journal record, so that whoever has the write has the marks.
+  SlotMask absent = 0;
+
+  Stamp stamp() const { return Stamp{epoch, sequence}; }
 };
 
 struct ReplicaSpec {
@@ -99,7 +123,8 @@ struct ReplicaStats {
   uint64_t direct_writes = 0;     // of the writes, those that went straight into the image
   uint64_t read_bytes = 0, written_bytes = 0;
   uint64_t promised_epoch = 0;
-  uint64_t commit = 0;
+  Stamp commit;
+  Stamp newest;                   // highest stamp seen; since the pool was opened, and in its ring then
   uint32_t snapshots = 0;
   uint32_t head_layer = 0;
 };

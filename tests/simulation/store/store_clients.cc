@@ -245,7 +245,7 @@ Task<void> SimulatedStore::restore(Prng& prng, ReplicaPtr replica) {
   }
   const uint64_t old_size = target->size() / kBlockSize;
   if (old_size != blocks.size()) replica->other_size = blocks.size();
-  Status restored = co_await target->restore(replica->snapshots[index].id);
+  Status restored = co_await target->restore(header_for(*replica), replica->snapshots[index].id);
   if (!restored.ok()) {
     excuse(restored.error(), "restore");
     replica->settled = false;
@@ -266,7 +266,7 @@ Task<void> SimulatedStore::grow(Prng& prng, ReplicaPtr replica) {
   const uint64_t blocks = replica->blocks.size() + prng.between(1, 64);
   if (blocks > kMaxBlocks) co_return;
   replica->other_size = blocks;
-  Status resized = co_await target->resize(blocks * kBlockSize);
+  Status resized = co_await target->resize(header_for(*replica), blocks * kBlockSize);
   if (!resized.ok()) {
     excuse(resized.error(), "grow");
     replica->settled = false;
@@ -285,7 +285,7 @@ Task<void> SimulatedStore::shrink(Prng& prng, ReplicaPtr replica) {
   const uint64_t order = model_.next_order++;
   for (uint64_t b = blocks; b < replica->blocks.size(); ++b) replica->blocks[b].add(order, 0, false);
   replica->other_size = blocks;
-  Status resized = co_await target->resize(blocks * kBlockSize);
+  Status resized = co_await target->resize(header_for(*replica), blocks * kBlockSize);
   if (!resized.ok()) {
     excuse(resized.error(), "shrink");
     replica->settled = false;
