@@ -1,6 +1,7 @@
 // Reads everything a pool holds and says what does not match.
 #include <set>
 
+#include "store/dirty_map_file.h"
 #include "store/offline_pool.h"
 #include "store/pool_names.h"
 
@@ -56,6 +57,11 @@ class Verifier {
       Status checked = co_await segment(replica, key, rewritten, intents);
       if (!checked.ok()) add(checked.error());
     }
+    for (uint32_t slot = 0; slot < kMapSlots; ++slot) {
+      if ((replica.superblock.maps >> slot & 1) == 0) continue;
+      Status checked = co_await dirty_map(replica, slot);
+      if (!checked.ok()) add(checked.error());
+    }
   }
 
   VerifyReport take() { return std::move(report_); }
@@ -106,6 +112,37 @@ class Verifier {
       b = stop;
     }
     if (unjudged > 0) add_unjudged(segment.file->path(), unjudged, first_unjudged);
+    co_return Status();
+  }
+
+  // Nothing is lost with a page, but all that it stands for will be copied.
+  Task<Status> dirty_map(const OfflineReplica& replica, uint32_t slot) {
+    OpenOptions options;
+    options.direct = true;
+    const std::string path = replica.directory + "/" + dirty_map_name(slot);
+    Result<std::unique_ptr<File>> file = co_await fs_.open(path, options);
+    if (file.code() == ErrorCode::kNotFound) {
+      co_return make_error(ErrorCode::kCorruption,
+                           "{}: missing, so all of the volume counts as changed in it", path);
+    }
+    HF_CO_TRY(file);
+    Result<uint64_t> pages = map_pages_in(**file);
+    HF_CO_TRY(pages);
+    for (uint64_t page = 0; page < *pages; page += kMapPagesAtOnce) {
+      DirtyMapPlace place;
+      place.replica = replica.superblock.replica;
+      place.slot = slot;
+      place.page = page;
+      Result<std::vector<LoadedMapPage>> loaded =
+          co_await read_map_pages(**file, place, std::min(kMapPagesAtOnce, *pages - page));
+      HF_CO_TRY(loaded);
+      for (size_t i = 0; i < loaded->size(); ++i) {
+        if (!(*loaded)[i].lost) continue;
+        add(make_error(ErrorCode::kCorruption,
+                       "{}: both copies of page {} are broken, so all that it stands for counts as changed",
+                       path, page + i));
+      }
+    }
     co_return Status();
   }
 

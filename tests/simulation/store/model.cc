@@ -62,9 +62,8 @@ bool Mixtures::made_of(ByteSpan block, uint64_t number, const std::set<uint64_t>
   for (size_t i = 0; i < kWords; ++i) {
     uint64_t w = 0;
     std::memcpy(&w, block.data() + i * 8, 8);
-    const bool known = std::any_of(values.begin(), values.end(), [&](uint64_t value) {
-      return word_of(value, number, i) == w;
-    });
+    const bool known = std::any_of(values.begin(), values.end(),
+                                   [&](uint64_t value) { return word_of(value, number, i) == w; });
     if (!known) return false;
   }
   return true;
@@ -96,6 +95,13 @@ Possible BlockHistory::since(uint64_t from) const {
   return out;
 }
 
+uint64_t BlockHistory::order_of(uint64_t value) const {
+  for (const Version& version : versions_) {
+    if (version.value == value) return version.order;
+  }
+  return 0;
+}
+
 void BlockHistory::become(uint64_t order, const Possible& possible) {
   versions_.clear();
   for (const uint64_t value : possible.values) {
@@ -111,6 +117,93 @@ std::string BlockHistory::to_string() const {
                        version.large ? "L" : "");
   }
   return out;
+}
+
+// --- books
+// --------------------------------------------------------------------------------------------
+
+void ModelBooks::begin(const Write& write) {
+  newest = std::max(newest, write.stamp);
+  in_flight_.insert(write.order);
+  const uint64_t first = write.first / kBlocksPerUnit;
+  const uint64_t units = (write.first + write.count - 1) / kBlocksPerUnit - first + 1;
+  mark(write.order, write.absent, first, units, false);
+  writes_[write.order] = write;
+}
+
+void ModelBooks::happened(uint64_t order) {
+  const auto found = writes_.find(order);
+  if (found == writes_.end() || found->second.happened) return;
+  found->second.happened = true;
+  const Write& write = found->second;
+  const uint64_t first = write.first / kBlocksPerUnit;
+  const uint64_t units = (write.first + write.count - 1) / kBlocksPerUnit - first + 1;
+  mark(order, write.absent, first, units, true);
+}
+
+// Any subset of the blocks of a write in flight may have happened.
+void ModelBooks::seen(uint64_t order, uint64_t block) {
+  const auto found = writes_.find(order);
+  if (found == writes_.end() || found->second.happened) return;
+  if (!found->second.seen.insert(block).second) return;
+  mark(order, found->second.absent, block / kBlocksPerUnit, 1, true);
+}
+
+void ModelBooks::ended(uint64_t order) {
+  in_flight_.erase(order);
+}
+
+Stamp ModelBooks::answered() const {
+  if (in_flight_.empty()) return newest;
+  Stamp lowest = newest;
+  for (const uint64_t order : in_flight_) {
+    const Stamp stamp = writes_.at(order).stamp;
+    lowest = std::min(lowest, Stamp{stamp.epoch, stamp.sequence - 1});
+  }
+  return lowest;
+}
+
+void ModelBooks::mark(uint64_t order, SlotMask slots, uint64_t first_unit, uint64_t units,
+                      bool durable) {
+  for (uint32_t slot = 0; slot < kMemberSlots; ++slot) {
+    if ((slots >> slot & 1) == 0) continue;
+    for (uint64_t unit = first_unit; unit < first_unit + units; ++unit) {
+      slots_[slot].may[unit].insert(order);
+      const auto cleared = slots_[slot].cleared.find(unit);
+      const bool forgotten = cleared != slots_[slot].cleared.end() && cleared->second > order;
+      if (durable && !forgotten) slots_[slot].must.insert(unit);
+    }
+  }
+}
+
+void ModelBooks::clear_begins(uint64_t order, uint32_t slot, uint64_t first_unit, uint64_t units) {
+  for (uint64_t unit = first_unit; unit < first_unit + units; ++unit) {
+    slots_[slot].must.erase(unit);
+    slots_[slot].cleared[unit] = order;
+  }
+}
+
+void ModelBooks::clear_ended(uint64_t order, uint32_t slot, uint64_t first_unit, uint64_t units,
+                             const std::set<uint64_t>& in_flight_then) {
+  for (uint64_t unit = first_unit; unit < first_unit + units; ++unit) {
+    const auto found = slots_[slot].may.find(unit);
+    if (found == slots_[slot].may.end()) continue;
+    // A large write that found no space goes through the journal again, and marks again.
+    std::erase_if(found->second,
+                  [&](uint64_t of) { return of < order && !in_flight_then.contains(of); });
+    if (found->second.empty()) slots_[slot].may.erase(found);
+  }
+}
+
+std::set<uint64_t> ModelBooks::must_be_in_window() const {
+  std::set<uint64_t> blocks;
+  for (const auto& [order, write] : writes_) {
+    if (write.stamp <= told) continue;
+    blocks.insert(write.seen.begin(), write.seen.end());
+    if (!write.happened) continue;
+    for (uint64_t b = write.first; b < write.first + write.count; ++b) blocks.insert(b);
+  }
+  return blocks;
 }
 
 }  // namespace hf::store_sim

@@ -199,15 +199,15 @@ Task<void> SimulatedStore::run() {
   }
   if (trouble_ == Trouble::kDamage) {
     faults.applies_to = [](const std::string& path) {
-      return path.find("/seg/") != std::string::npos;
+      return path.find("/seg/") != std::string::npos || path.ends_with(".map");
     };
     faults.bit_rot_ppm = static_cast<uint32_t>(prng_.below(3000));
     for (uint64_t i = prng_.below(6); i > 0; --i) {
       sim::ScriptedFault fault;
       fault.fault = prng_.chance(1, 2) ? sim::FaultKind::kLostWrite : sim::FaultKind::kMisdirectedWrite;
       fault.on = IoKind::kWrite;
-      fault.path_part = "/seg/";
-      fault.skip = static_cast<uint32_t>(prng_.below(200));
+      fault.path_part = prng_.chance(1, 4) ? ".map" : "/seg/";
+      fault.skip = static_cast<uint32_t>(prng_.below(fault.path_part == ".map" ? 20 : 200));
       disk_.script(fault);
     }
   }

@@ -72,12 +72,29 @@ class SimulatedStore {
   Task<void> clone(Prng& prng, ReplicaPtr source);
   Task<void> remove(ReplicaPtr replica);
   ReplicaPtr pick(Prng& prng);
+  // The stamp of the next write, which is now in flight in the model's books as well.
   WriteHeader header_for(ModelReplica& replica);
+  WriteHeader header_for(ModelReplica& replica, uint64_t order, uint64_t first, uint64_t count);
   ReplicaSpec spec_for(const ModelReplica& replica, uint64_t blocks, Prng& prng);
   struct Range {
     uint64_t first = 0, count = 0;
   };
   Range pick_range(Prng& prng, const ModelReplica& replica);
+
+  // --- store_books.cc: what replication asks of it
+  WriteHeader unstamped_header(ModelReplica& replica);
+  void ended(ModelReplica& replica, uint64_t order, const WriteHeader& header, const Status& status);
+  Task<void> books_operation(Prng& prng, ReplicaPtr replica);
+  Task<void> settle(ReplicaPtr replica);
+  Task<void> mark(Prng& prng, ReplicaPtr replica);
+  Task<void> clear(Prng& prng, ReplicaPtr replica);
+  Task<void> clear_range(Prng& prng, ReplicaPtr replica);
+  Task<void> check_books(ReplicaPtr replica, size_t at_once);
+  Task<void> check_window(ReplicaPtr replica, std::shared_ptr<Replica> target, size_t at_once);
+  Task<void> check_dirty(ReplicaPtr replica, std::shared_ptr<Replica> target, uint32_t slot,
+                         size_t at_once);
+  bool books_error(const Error& error, const WriteHeader& header, const ModelReplica& replica,
+                   const char* what);
 
   // --- store_oracle.cc: what must hold after a recovery
   Task<void> check_all();

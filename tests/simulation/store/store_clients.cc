@@ -32,13 +32,6 @@ ReplicaPtr SimulatedStore::pick(Prng& prng) {
   return certain[prng.below(certain.size())];
 }
 
-WriteHeader SimulatedStore::header_for(ModelReplica& replica) {
-  WriteHeader header;
-  header.epoch = replica.asked;
-  header.sequence = ++replica.sequence;
-  return header;
-}
-
 SimulatedStore::Range SimulatedStore::pick_range(Prng& prng, const ModelReplica& replica) {
   const uint64_t size = replica.blocks.size();
   Range range;
@@ -92,7 +85,9 @@ Task<void> SimulatedStore::io_operation(Prng& prng, ReplicaPtr replica, uint64_t
     co_await delete_snapshot(prng, replica);
   } else if (draw < 140) {
     co_await promise(prng, replica);
-  } else if (draw < 220) {
+  } else if (draw < 190) {
+    co_await books_operation(prng, replica);
+  } else if (draw < 250) {
     co_await zero(prng, replica);
   } else if (draw < 420) {
     co_await read(prng, replica);
@@ -116,8 +111,9 @@ Task<void> SimulatedStore::write(Prng& prng, ReplicaPtr replica) {
     replica->begin(range.first + i, order, value, large);
   }
   const std::shared_ptr<Replica> target = pool_->find(replica->id);
-  const WriteHeader header = header_for(*replica);
+  const WriteHeader header = header_for(*replica, order, range.first, range.count);
   Status written = co_await target->write(header, range.first * kBlockSize, data);
+  ended(*replica, order, header, written);
   if (written.ok()) {
     for (uint64_t i = 0; i < range.count; ++i) replica->blocks[range.first + i].acknowledge(order);
     co_return;
@@ -131,7 +127,7 @@ Task<void> SimulatedStore::zero(Prng& prng, ReplicaPtr replica) {
   const uint64_t order = model_.next_order++;
   for (uint64_t i = 0; i < range.count; ++i) replica->begin(range.first + i, order, 0);
   const std::shared_ptr<Replica> target = pool_->find(replica->id);
-  const WriteHeader header = header_for(*replica);
+  const WriteHeader header = header_for(*replica, order, range.first, range.count);
   const uint64_t offset = range.first * kBlockSize, length = range.count * kBlockSize;
   Status written;
   if (prng.chance(1, 2)) {
@@ -139,6 +135,7 @@ Task<void> SimulatedStore::zero(Prng& prng, ReplicaPtr replica) {
   } else {
     written = co_await target->write_zeroes(header, offset, length);
   }
+  ended(*replica, order, header, written);
   if (written.ok()) {
     for (uint64_t i = 0; i < range.count; ++i) replica->blocks[range.first + i].acknowledge(order);
     co_return;
@@ -245,7 +242,10 @@ Task<void> SimulatedStore::restore(Prng& prng, ReplicaPtr replica) {
   }
   const uint64_t old_size = target->size() / kBlockSize;
   if (old_size != blocks.size()) replica->other_size = blocks.size();
-  Status restored = co_await target->restore(header_for(*replica), replica->snapshots[index].id);
+  const WriteHeader header =
+      header_for(*replica, order, 0, std::max<uint64_t>(old_size, blocks.size()));
+  Status restored = co_await target->restore(header, replica->snapshots[index].id);
+  ended(*replica, order, header, restored);
   if (!restored.ok()) {
     excuse(restored.error(), "restore");
     replica->settled = false;
@@ -266,7 +266,7 @@ Task<void> SimulatedStore::grow(Prng& prng, ReplicaPtr replica) {
   const uint64_t blocks = replica->blocks.size() + prng.between(1, 64);
   if (blocks > kMaxBlocks) co_return;
   replica->other_size = blocks;
-  Status resized = co_await target->resize(header_for(*replica), blocks * kBlockSize);
+  Status resized = co_await target->resize(unstamped_header(*replica), blocks * kBlockSize);
   if (!resized.ok()) {
     excuse(resized.error(), "grow");
     replica->settled = false;
@@ -285,7 +285,10 @@ Task<void> SimulatedStore::shrink(Prng& prng, ReplicaPtr replica) {
   const uint64_t order = model_.next_order++;
   for (uint64_t b = blocks; b < replica->blocks.size(); ++b) replica->blocks[b].add(order, 0, false);
   replica->other_size = blocks;
-  Status resized = co_await target->resize(header_for(*replica), blocks * kBlockSize);
+  const WriteHeader header =
+      header_for(*replica, order, blocks, replica->blocks.size() - blocks);
+  Status resized = co_await target->resize(header, blocks * kBlockSize);
+  ended(*replica, order, header, resized);
   if (!resized.ok()) {
     excuse(resized.error(), "shrink");
     replica->settled = false;

@@ -436,13 +436,13 @@ TEST_F(StoreDirect, AnOlderJournalIsTakenAndRaised) {
   ASSERT_TRUE(opened().ok());
   uint32_t version = 0;
   sim_.run(Journal::version(process_.world().fs, &version));
-  EXPECT_EQ(version, 2u);  // both copies, before anything else is written
+  EXPECT_EQ(version, kJournalVersion);  // both copies, before anything else is written
   expect(0, kSegment, 1);
   lose_power();
   sim_.run(Journal::set_version(process_.world().fs, 1, false));  // after a crash too
   ASSERT_TRUE(opened().ok());
   sim_.run(Journal::version(process_.world().fs, &version));
-  EXPECT_EQ(version, 2u);
+  EXPECT_EQ(version, kJournalVersion);
   expect(0, kSegment, 1);
 }
 

@@ -63,7 +63,13 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"DrainPassesIntents", StoreMutant::kDrainPassesIntents, Trouble::kCrashes, 300},
         Case{"DirectOverOverlay", StoreMutant::kDirectOverOverlay, Trouble::kCrashes, 100},
         Case{"ReadPassesDirect", StoreMutant::kReadPassesDirect, Trouble::kCrashes, 200},
-        Case{"WritePassesDirect", StoreMutant::kWritePassesDirect, Trouble::kCrashes, 200}),
+        Case{"WritePassesDirect", StoreMutant::kWritePassesDirect, Trouble::kCrashes, 200},
+        Case{"MarkNotDurable", StoreMutant::kMarkNotDurable, Trouble::kCrashes, 100},
+        Case{"CommitAtApply", StoreMutant::kCommitAtApply, Trouble::kCrashes, 50},
+        Case{"WindowNotKept", StoreMutant::kWindowNotKept, Trouble::kCrashes, 50},
+        Case{"ClearNotDurable", StoreMutant::kClearNotDurable, Trouble::kCrashes, 100},
+        Case{"MapNotSynced", StoreMutant::kMapNotSynced, Trouble::kCrashes, 100},
+        Case{"OneMapCopy", StoreMutant::kOneMapCopy, Trouble::kDamage, 300}),
     [](const auto& info) { return std::string(info.param.name); });
 
 }  // namespace

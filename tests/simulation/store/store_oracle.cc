@@ -92,6 +92,8 @@ Task<void> SimulatedStore::check_all() {
   for (const auto& [id, replica] : model_.replicas) all.push_back(replica);
   for (const ReplicaPtr& replica : all) {
     co_await check_replica(replica);
+    if (alive() && !over()) co_await check_books(replica, 7);
+    if (alive() && !over()) replica->books.crashed();
     for (size_t i = 0; i < replica->snapshots.size() && alive() && !over(); ++i) {
       co_await check_snapshot(replica, i);
     }
@@ -119,6 +121,8 @@ Task<void> SimulatedStore::check_replica(ReplicaPtr model) {
                 out.subspan(i * kBlockSize, kBlockSize), first + i, history.possible(),
                 history.to_string());
       if (!value) co_return;
+      // What the crash left of a write in flight is in the books too.
+      if (*value != 0) model->books.seen(history.order_of(*value), first + i);
       history.settle(model_.next_order++, *value);
     }
   }
