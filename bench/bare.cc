@@ -11,6 +11,7 @@
 
 #include "base/assert.h"
 #include "base/bytes.h"
+#include "base/crc32c.h"
 #include "base/prng.h"
 
 namespace hf::bench {
@@ -36,7 +37,23 @@ class Offsets {
   uint64_t at_ = 0;
 };
 
-Sample run_depth_one(const BareJob& job, int fd) {
+// The file of an offset, and the offset in it.
+struct Files {
+  std::vector<int> fds;
+  uint64_t piece_bytes = 0;  // 0: one file
+  std::pair<int, off_t> at(uint64_t offset) const {
+    if (piece_bytes == 0) return {fds[0], static_cast<off_t>(offset)};
+    return {fds[offset / piece_bytes], static_cast<off_t>(offset % piece_bytes)};
+  }
+};
+
+uint32_t crc_of_blocks(ByteSpan data) {
+  uint32_t mixed = 0;
+  for (size_t at = 0; at < data.size(); at += kBlockSize) mixed ^= crc32c(data.subspan(at, kBlockSize));
+  return mixed;
+}
+
+Sample run_depth_one(const BareJob& job, const Files& files) {
   AlignedBuffer buffer = AlignedBuffer::zeroed(job.block_bytes);
   std::memset(buffer.data(), 0x5a, buffer.size());
   Offsets offsets(job);
@@ -44,11 +61,12 @@ Sample run_depth_one(const BareJob& job, int fd) {
   const double cpu = cpu_seconds_now();
   const Clock::time_point start = Clock::now();
   while ((sample.seconds = seconds_since(start)) < job.seconds) {
-    const auto offset = static_cast<off_t>(offsets.next());
+    const auto [fd, offset] = files.at(offsets.next());
     const Clock::time_point one = Clock::now();
     const ssize_t n = job.write ? pwrite(fd, buffer.data(), buffer.size(), offset)
                                 : pread(fd, buffer.data(), buffer.size(), offset);
     HF_ASSERT(n == static_cast<ssize_t>(buffer.size()), "{} {}", n, strerror(errno));
+    if (job.check) sample.crcs ^= crc_of_blocks(buffer.span());
     sample.worst_us = std::max(sample.worst_us, seconds_since(one) * 1e6);
     ++sample.operations;
   }
@@ -56,7 +74,7 @@ Sample run_depth_one(const BareJob& job, int fd) {
   return sample;
 }
 
-Sample run_ring(const BareJob& job, int fd) {
+Sample run_ring(const BareJob& job, const Files& files) {
   io_uring ring;
   HF_ASSERT(io_uring_queue_init(job.depth, &ring, 0) == 0);
   std::vector<AlignedBuffer> buffers;
@@ -68,8 +86,9 @@ Sample run_ring(const BareJob& job, int fd) {
     io_uring_sqe* sqe = io_uring_get_sqe(&ring);
     auto* data = buffers[slot].data();
     const auto size = static_cast<unsigned>(buffers[slot].size());
-    if (job.write) io_uring_prep_write(sqe, fd, data, size, offsets.next());
-    else io_uring_prep_read(sqe, fd, data, size, offsets.next());
+    const auto [fd, offset] = files.at(offsets.next());
+    if (job.write) io_uring_prep_write(sqe, fd, data, size, static_cast<uint64_t>(offset));
+    else io_uring_prep_read(sqe, fd, data, size, static_cast<uint64_t>(offset));
     io_uring_sqe_set_data64(sqe, slot);
     started[slot] = Clock::now();
   };
@@ -84,6 +103,7 @@ Sample run_ring(const BareJob& job, int fd) {
       const auto slot = static_cast<uint32_t>(io_uring_cqe_get_data64(cqe));
       HF_ASSERT(cqe->res == static_cast<int>(job.block_bytes), "{}", cqe->res);
       io_uring_cqe_seen(&ring, cqe);
+      if (job.check) sample.crcs ^= crc_of_blocks(buffers[slot].span());
       sample.worst_us = std::max(sample.worst_us, seconds_since(started[slot]) * 1e6);
       ++sample.operations;
       --in_flight;
@@ -137,10 +157,15 @@ void fill_bare_file(const std::string& path, uint64_t from, uint64_t to) {
 }
 
 Sample run_bare(const BareJob& job) {
-  const int fd = open(job.path.c_str(), O_RDWR | O_DIRECT | O_CLOEXEC | (job.write ? O_DSYNC : 0));
-  HF_ASSERT(fd >= 0, "{}: {}", job.path, strerror(errno));
-  const Sample sample = job.depth == 1 ? run_depth_one(job, fd) : run_ring(job, fd);
-  close(fd);
+  Files files;
+  files.piece_bytes = job.piece_bytes;
+  const std::vector<std::string> one{job.path};
+  for (const std::string& path : job.pieces.empty() ? one : job.pieces) {
+    files.fds.push_back(open(path.c_str(), O_RDWR | O_DIRECT | O_CLOEXEC | (job.write ? O_DSYNC : 0)));
+    HF_ASSERT(files.fds.back() >= 0, "{}: {}", path, strerror(errno));
+  }
+  const Sample sample = job.depth == 1 ? run_depth_one(job, files) : run_ring(job, files);
+  for (const int fd : files.fds) close(fd);
   return sample;
 }
 

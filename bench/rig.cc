@@ -4,6 +4,7 @@
 
 #include <cerrno>
 
+#include "format/segment_format.h"
 #include "load.h"
 #include "runtime/random.h"
 
@@ -74,7 +75,8 @@ Task<Status> Rig::set_up() {
   HF_CO_TRY(stored);
   Status made = co_await make_pool();
   HF_CO_TRY(made);
-  Result<std::shared_ptr<VolumeDevice>> volume = co_await make_volume(new_id<ReplicaId>(real_.world().random));
+  replica_ = new_id<ReplicaId>(real_.world().random);
+  Result<std::shared_ptr<VolumeDevice>> volume = co_await make_volume(replica_);
   HF_CO_TRY(volume);
   device_ = std::move(*volume);
   // Reads measure media, not holes: the span is written once and drained.
@@ -109,6 +111,17 @@ BareJob Rig::bare_xfs() const {
   BareJob job;
   job.path = xfs_file();
   job.span_bytes = options_.span_bytes;
+  return job;
+}
+
+BareJob Rig::bare_segments() const {
+  BareJob job;
+  job.span_bytes = options_.span_bytes;
+  job.piece_bytes = 16 * kMiB;
+  const std::string seg = storage_.data_dir + "/volumes/" + replica_.to_string() + "/seg/";
+  for (uint32_t i = 0; i * job.piece_bytes < job.span_bytes; ++i) {
+    job.pieces.push_back(seg + segment_name(i, 1));
+  }
   return job;
 }
 

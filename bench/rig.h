@@ -44,6 +44,8 @@ class Rig {
   BareJob bare() const;
   // A file beside the volumes on the pool's XFS.
   BareJob bare_xfs() const;
+  // The volume's own segment files.
+  BareJob bare_segments() const;
   VolumeDevice& device() { return *device_; }
   Pool& pool() { return *pool_; }
   std::string nbd_socket() const { return options_.dir + "/nbd.sock"; }
@@ -69,6 +71,7 @@ class Rig {
   uint64_t bare_start_ = 0;
   std::unique_ptr<Pool> pool_;
   std::shared_ptr<VolumeDevice> device_;
+  ReplicaId replica_;
 };
 
 }  // namespace hf::bench

@@ -129,12 +129,17 @@ class Bench {
   }
 
   Task<Status> run_case(const Case& one) {
-    Side bare, xfs, ours, nbd;
+    Side bare, xfs, checked, ours, nbd;
     for (int round = 0; round < args_.rounds; ++round) {
       const Sample floor = run_bare(bare_job(rig_.bare(), one, one.bare_block_bytes, round));
       bare.add(floor, floor.rate());
+      if (!one.fresh) {
+        xfs.add(run_bare(bare_job(rig_.bare_xfs(), one, one.bare_block_bytes, round)), floor.rate());
+      }
       if (!one.write) {
-        xfs.add(run_bare(bare_job(rig_.bare_xfs(), one, one.block_bytes, round)), floor.rate());
+        BareJob reads = bare_job(rig_.bare_segments(), one, one.block_bytes, round);
+        reads.check = true;
+        checked.add(run_bare(reads), floor.rate());
       }
       Sample in_process;
       if (one.fresh) {
@@ -156,19 +161,21 @@ class Bench {
     json& row = results_["cases"][one.name];
     row["bare"] = bare.to_json();
     row["in_process"] = ours.to_json();
-    if (!one.write) row["bare_xfs"] = xfs.to_json();
+    if (!one.fresh) row["bare_xfs"] = xfs.to_json();
+    if (!one.write) row["bare_checked"] = checked.to_json();
     if (one.nbd) row["nbd"] = nbd.to_json();
-    tell(one, bare, xfs, ours, nbd);
+    tell(one, bare, xfs, checked, ours, nbd);
     co_return Status();
   }
 
-  void tell(const Case& one, const Side& bare, const Side& xfs, const Side& ours, const Side& nbd) {
+  void tell(const Case& one, const Side& bare, const Side& xfs, const Side& checked, const Side& ours,
+            const Side& nbd) {
     const auto ratio = [](const Side& side, bool there) {
       return there ? fmt::format("{:.2f} ({:.1f} us)", median(side.ratio), median(side.cpu)) : "-";
     };
-    std::fprintf(stderr, "%s: %-20s bare %8.0f/s (%.1f us cpu)  xfs %s  in process %8.0f/s = %s  nbd %s\n",
+    std::fprintf(stderr, "%s: %-20s bare %8.0f/s (%.1f us cpu)  xfs %s  checked %s  in process %8.0f/s = %s  nbd %s\n",
                  args_.storage.c_str(), one.name, median(bare.rate), median(bare.cpu),
-                 ratio(xfs, !one.write).c_str(), median(ours.rate), ratio(ours, true).c_str(),
+                 ratio(xfs, !one.fresh).c_str(), ratio(checked, !one.write).c_str(), median(ours.rate), ratio(ours, true).c_str(),
                  ratio(nbd, one.nbd).c_str());
   }
 

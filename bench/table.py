@@ -66,17 +66,19 @@ def head(results):
 def io_tables(results):
     lines = ["### Device pool against the bare loop device that it lies on", "",
              "Operations per second; ratios are the median of the rounds (lowest-highest).", "",
-             row("operation", "bare /s", "file of the same XFS: ratio", "in process /s", "ratio", "aim", "met",
-                 "NBD socket /s", "ratio", "us CPU per operation: bare, XFS, in process, NBD"),
-             row(*["---"] * 10)]
+             row("operation", "bare /s", "file of the same XFS: ratio", "bare reads of our segment files, CRC checked: ratio",
+                 "in process /s", "ratio", "aim", "met", "NBD socket /s", "ratio",
+                 "us CPU per operation: bare, XFS, checked, in process, NBD"),
+             row(*["---"] * 11)]
     for name, text, aim, limit in CASES:
         case = get(results, "device", "cases", name) or {}
-        bare, xfs, ours, nbd = (case.get(side) for side in ("bare", "bare_xfs", "in_process", "nbd"))
+        bare, xfs, checked, ours, nbd = (case.get(side) for side in ("bare", "bare_xfs", "bare_checked", "in_process", "nbd"))
         cpu = ", ".join(show(get(side or {}, "cpu_us_per_op"), "{:.1f}") if side else "-"
-                        for side in (bare, xfs, ours, nbd))
+                        for side in (bare, xfs, checked, ours, nbd))
         through = (show(get(nbd, "per_second"), "{:.0f}"), ratio(nbd)) if nbd else ("-", "-")
         met = verdict(get(case, "in_process", "ratio"), lambda v, limit=limit: v >= limit) if limit else ""
         lines.append(row(text, show(get(case, "bare", "per_second"), "{:.0f}"), ratio(xfs) if xfs else "-",
+                         ratio(checked) if checked else "-",
                          show(get(case, "in_process", "per_second"), "{:.0f}"), ratio(ours), aim, met, *through,
                          cpu if case else NOT_MEASURED))
     lines += ["", "### Directory pool against a bare file of the same directory", "",
