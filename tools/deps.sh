@@ -26,6 +26,7 @@ build      libprotobuf-dev          gRPC messages
 build      protobuf-compiler        gRPC messages
 build      protobuf-compiler-grpc   gRPC services
 build      libsqlite3-dev           embedded state store
+build      libssl-dev               certificates and TLS
 build      libboost1.81-dev         HTTP server (Beast)
 build      nlohmann-json3-dev       JSON
 build      libtomlplusplus-dev      configuration file

@@ -38,7 +38,7 @@ SOCKET_EXCEPTIONS = {
 }
 
 # These run under simulation: whatever reaches the world without the seams of `runtime` breaks "same seed, same history".
-SIMULATED = ("runtime", "sim", "format", "store", "replicate", "volume", "cluster")
+SIMULATED = ("runtime", "sim", "format", "store", "replicate", "volume", "cluster", "auth")
 WORLD_HEADERS = re.compile(r"^(thread|fstream|filesystem|iostream|future|condition_variable|unistd\.h|fcntl\.h|dirent\.h"
                            r"|poll\.h|pthread\.h|sys/(stat|mman|ioctl|mount|uio|statvfs|file|time)\.h|time\.h)$")
 WORLD_EXCEPTIONS = {
