@@ -394,6 +394,41 @@ TEST(SegmentFormat, ATornPageFallsBackToTheOtherCopy) {
   EXPECT_EQ(again.get(6), 0u);
 }
 
+TEST(SegmentFormat, KnowsWhichBlocksHaveACrc) {
+  SegmentGeometry g;
+  g.segment_bytes = 16 * kMiB;
+  CrcTable table(g, id<ReplicaId>(1), 4);
+  table.initialise();
+  const auto agrees = [&g](const CrcTable& t) {
+    for (uint32_t b = 0; b < g.blocks(); ++b) {
+      if (t.has(b) != (t.get(b) != 0)) return false;
+    }
+    return true;
+  };
+  for (const uint32_t b : {0u, 63u, 64u, 1019u, 1020u, 4095u}) table.set(b, b + 1);
+  table.set(64, 0);
+  table.set(1020, kPoisonCrc);
+  table.prefetch(4064, 32);
+  EXPECT_TRUE(table.has(63) && !table.has(64) && table.has(1020) && table.has(4095));
+  EXPECT_TRUE(agrees(table));
+  AlignedBuffer both(g.tables_bytes());
+  table.encode_fresh(both.span());  // all entries 0
+  for (uint32_t page = 0; page < g.pages(); ++page) {
+    table.seal(page);
+    const uint64_t at = table.target_copy(page) * g.copy_bytes() + page * kBlockSize;
+    std::memcpy(both.data() + at, table.page_bytes(page).data(), kBlockSize);
+  }
+  CrcTable again(g, id<ReplicaId>(1), 4);
+  EXPECT_TRUE(again.load(both.span()).broken.empty());
+  EXPECT_TRUE(again.has(0) && again.has(4095) && agrees(again));
+  CrcTable copied(g, id<ReplicaId>(1), 4);
+  copied.copy_from(again);
+  EXPECT_TRUE(copied.has(4095) && agrees(copied));
+  std::memset(both.data(), 1, both.size());
+  EXPECT_EQ(copied.load(both.span()).broken.size(), g.pages());
+  EXPECT_TRUE(copied.has(1) && agrees(copied)) << "poison is an entry";
+}
+
 TEST(SegmentFormat, APageOfAnotherPlaceIsBroken) {
   const SegmentGeometry g = geometry();
   CrcTable table(g, id<ReplicaId>(1), 4);

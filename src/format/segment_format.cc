@@ -37,6 +37,7 @@ uint32_t block_crc(ByteSpan block) {
 CrcTable::CrcTable(SegmentGeometry geometry, const ReplicaId& family, uint32_t segment)
     : geometry_(geometry),
       buffer_(AlignedBuffer::zeroed(geometry.copy_bytes())),
+      has_((geometry.blocks() + 63) / 64, 0),
       current_copy_(geometry.pages(), 0),
       generation_(geometry.pages(), 0) {
   std::byte seed[20];
@@ -68,6 +69,7 @@ bool CrcTable::valid(ByteSpan bytes, uint32_t page) const {
 
 void CrcTable::initialise() {
   std::memset(buffer_.data(), 0, buffer_.size());
+  std::fill(has_.begin(), has_.end(), 0);
   for (uint32_t p = 0; p < geometry_.pages(); ++p) {
     current_copy_[p] = 0;
     generation_[p] = 1;
@@ -107,6 +109,7 @@ CrcTable::Loaded CrcTable::load(ByteSpan both) {
     const int best = !ok[0] || (ok[1] && generations[1] > generations[0]) ? 1 : 0;
     if (!ok[1 - best]) loaded.doubtful.push_back(p);
     std::memcpy(page, copies[best].data(), kBlockSize);
+    for (uint32_t b = first_block_of(p); b < end_block_of(p); ++b) mark(b, get(b) != 0);
     current_copy_[p] = static_cast<uint8_t>(best);
     generation_[p] = generations[best];
   }
@@ -115,12 +118,23 @@ CrcTable::Loaded CrcTable::load(ByteSpan both) {
 
 uint32_t CrcTable::get(uint32_t block) const {
   HF_ASSERT(block < geometry_.blocks(), "{}", block);
-  return load32(buffer_.data() + block / kCrcsPerPage * kBlockSize + block % kCrcsPerPage * 4);
+  return load32(buffer_.data() + offset_of(block));
 }
 
 void CrcTable::set(uint32_t block, uint32_t crc) {
   HF_ASSERT(block < geometry_.blocks(), "{}", block);
-  store32(buffer_.data() + block / kCrcsPerPage * kBlockSize + block % kCrcsPerPage * 4, crc);
+  store32(buffer_.data() + offset_of(block), crc);
+  mark(block, crc != 0);
+}
+
+void CrcTable::mark(uint32_t block, bool has) {
+  const uint64_t bit = uint64_t{1} << (block % 64);
+  has_[block / 64] = has ? has_[block / 64] | bit : has_[block / 64] & ~bit;
+}
+
+void CrcTable::prefetch(uint32_t block, uint32_t count) const {
+  constexpr uint32_t kPerLine = 16;
+  for (uint32_t b = block; b < block + count; b += kPerLine) __builtin_prefetch(buffer_.data() + offset_of(b));
 }
 
 void CrcTable::seal(uint32_t page) {
@@ -135,6 +149,7 @@ ByteSpan CrcTable::page_bytes(uint32_t page) const {
 void CrcTable::copy_from(const CrcTable& other) {
   HF_ASSERT(other.buffer_.size() == buffer_.size() && other.tag_seed_ == tag_seed_);
   std::memcpy(buffer_.data(), other.buffer_.data(), buffer_.size());
+  has_ = other.has_;
   current_copy_ = other.current_copy_;
   generation_ = other.generation_;
 }

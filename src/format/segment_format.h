@@ -65,6 +65,10 @@ class CrcTable {
 
   uint32_t get(uint32_t block) const;
   void set(uint32_t block, uint32_t crc);
+  // Is the entry not 0? From a bit per block, which the processor's cache holds where it does not hold the entries.
+  bool has(uint32_t block) const { return (has_[block / 64] >> (block % 64) & 1) != 0; }
+  // Fetches the entries into the processor's cache; they will be asked for after an I/O.
+  void prefetch(uint32_t block, uint32_t count) const;
   static uint32_t page_of(uint32_t block) { return block / kCrcsPerPage; }
   uint32_t first_block_of(uint32_t page) const { return page * kCrcsPerPage; }
   uint32_t end_block_of(uint32_t page) const;
@@ -76,9 +80,15 @@ class CrcTable {
   uint32_t target_copy(uint32_t page) const { return 1 - current_copy_[page]; }
   void commit(uint32_t page) { current_copy_[page] = static_cast<uint8_t>(target_copy(page)); }
   void copy_from(const CrcTable& other);
-  uint64_t memory_bytes() const { return buffer_.size() + current_copy_.size(); }
+  uint64_t memory_bytes() const {
+    return buffer_.size() + current_copy_.size() + has_.size() * sizeof(uint64_t);
+  }
 
  private:
+  static uint64_t offset_of(uint32_t block) {
+    return block / kCrcsPerPage * kBlockSize + block % kCrcsPerPage * 4;
+  }
+  void mark(uint32_t block, bool has);
   uint32_t tag_of(uint32_t page) const;
   bool valid(ByteSpan page_bytes, uint32_t page) const;
   static void seal_bytes(MutableByteSpan page, uint64_t generation, uint32_t tag);
@@ -86,6 +96,7 @@ class CrcTable {
   SegmentGeometry geometry_;
   uint32_t tag_seed_;
   AlignedBuffer buffer_;                // the pages as they are now
+  std::vector<uint64_t> has_;           // a bit per block
   std::vector<uint8_t> current_copy_;   // where each page was last written
   std::vector<uint64_t> generation_;    // of the page as last committed or loaded
 };

@@ -188,9 +188,8 @@ class ReplicaImpl final : public Replica, public std::enable_shared_from_this<Re
   struct DirectRead {
     static constexpr uint32_t kMaxBlocks = 32;
     std::shared_ptr<Segment> segment;
-    uint64_t at = 0;  // in the file
+    uint32_t first = 0;  // block in the segment
     bool zeroes = false;
-    uint32_t crcs[kMaxBlocks];
   };
   bool plan_direct_read(uint64_t offset, MutableByteSpan out, DirectRead* plan);
   Task<Status> read_aligned(uint64_t offset, MutableByteSpan out);

@@ -15,10 +15,10 @@ namespace {
 constexpr int kMaxReadAttempts = 64;
 constexpr size_t kMaxCorruptRemembered = 4096;
 
-bool crcs_match(ByteSpan data, const uint32_t* crcs) {
+bool matches(ByteSpan data, const CrcTable& table, uint32_t block) {
   if (mutant(StoreMutant::kNoReadCrc)) return true;
-  for (size_t at = 0; at < data.size(); at += kBlockSize) {
-    if (block_crc(data.subspan(at, kBlockSize)) != crcs[at / kBlockSize]) return false;
+  for (size_t at = 0; at < data.size(); at += kBlockSize, ++block) {
+    if (block_crc(data.subspan(at, kBlockSize)) != table.get(block)) return false;
   }
   return true;
 }
@@ -189,6 +189,8 @@ void ReplicaImpl::on_durable(const Record& record) {
 // Most reads lie in one open segment whose blocks all have data, and nothing of them waits in the journal:
 // one direct read into the caller's memory, from this one frame. Everything else, and whatever does not
 // match, goes the long way, which judges.
+// The CRCs are those of after the read, when they are in the processor's cache: content that matches its
+// block's entry was the block's at some moment between, whatever the drain has done to both meanwhile.
 Task<Status> ReplicaImpl::read(uint64_t offset, MutableByteSpan out) {
   Gate::Pass pass(gate_);
   if (!pass) co_return make_error(ErrorCode::kClosed, "replica {} is closed", id().to_string());
@@ -199,9 +201,9 @@ Task<Status> ReplicaImpl::read(uint64_t offset, MutableByteSpan out) {
   if (plan_direct_read(offset, out, &plan)) {
     answered = plan.zeroes;
     if (!plan.zeroes) {
-      Result<size_t> got = co_await plan.segment->file->read_at(plan.at, out);
+      Result<size_t> got = co_await plan.segment->file->read_at(plan.first * kBlockSize, out);
       HF_CO_TRY(got);
-      answered = *got == out.size() && crcs_match(out, plan.crcs);
+      answered = *got == out.size() && matches(out, plan.segment->table, plan.first);
     }
   }
   if (!answered && aligned_memory(out.data())) {
@@ -218,8 +220,6 @@ Task<Status> ReplicaImpl::read(uint64_t offset, MutableByteSpan out) {
   co_return done;
 }
 
-// The CRCs are taken here, before the read: what matches them is the content of this moment, whatever the
-// drain does to the file meanwhile.
 bool ReplicaImpl::plan_direct_read(uint64_t offset, MutableByteSpan out, DirectRead* plan) {
   const uint64_t block = offset / kBlockSize, blocks = out.size() / kBlockSize;
   const uint64_t inside = block % blocks_per_segment();
@@ -238,17 +238,15 @@ bool ReplicaImpl::plan_direct_read(uint64_t offset, MutableByteSpan out, DirectR
       map_.visible(static_cast<uint32_t>(block / blocks_per_segment()), superblock_.head_layer);
   if (key) plan->segment = pool_.cache().find(place_, *key);
   if (key && plan->segment == nullptr) return false;
+  plan->first = static_cast<uint32_t>(inside);
   uint32_t holes = static_cast<uint32_t>(blocks);
   if (key) {
-    holes = 0;
-    for (uint32_t i = 0; i < blocks; ++i) {
-      plan->crcs[i] = plan->segment->table.get(static_cast<uint32_t>(inside) + i);
-      holes += plan->crcs[i] == 0 ? 1 : 0;
-    }
+    const CrcTable& table = plan->segment->table;
+    table.prefetch(plan->first, holes);
+    for (uint32_t i = 0; i < blocks; ++i) holes -= table.has(plan->first + i) ? 1 : 0;
   }
   plan->zeroes = holes == blocks;
   if (plan->zeroes) std::memset(out.data(), 0, out.size());
-  plan->at = inside * kBlockSize;
   return plan->zeroes || holes == 0;
 }
 
