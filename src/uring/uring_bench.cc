@@ -108,7 +108,7 @@ void holdfast(benchmark::State& state, Case what) {
 void bare(benchmark::State& state, Case what) {
   io_uring ring{};
   io_uring_params params{};
-  params.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN;
+  params.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_COOP_TASKRUN;
   HF_ASSERT(io_uring_queue_init_params(256, &ring, &params) == 0);
   (void)io_uring_register_ring_fd(&ring);
   const int direct = what != Case::kCachedRead ? O_DIRECT : 0;

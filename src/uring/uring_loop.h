@@ -47,7 +47,7 @@ struct UringOp {
 
 struct UringOptions {
   uint32_t entries = 256;   // submission queue; a power of two, 8 to 4096
-  bool plain_ring = false;  // no DEFER_TASKRUN and friends, as on a kernel before 6.1 (for tests)
+  bool plain_ring = false;  // no COOP_TASKRUN and friends, as on a kernel before 5.19 (for tests)
 };
 
 class UringLoop final : public Loop {
@@ -79,7 +79,7 @@ class UringLoop final : public Loop {
   TimerHeap& timers() { return timers_; }
   static MonoTime now();
 
-  // "defer_taskrun", "single_issuer", "coop_taskrun" or "plain": what the kernel gave us.
+  // "single_issuer", "coop_taskrun" or "plain": what the kernel gave us.
   const char* mode() const { return mode_; }
   // Entries given to the kernel and not yet completed, without the loop's own wake-up.
   uint32_t in_flight() const { return in_flight_; }

@@ -43,7 +43,7 @@ Task<void> yields(int times, int* count) {
 }
 
 TEST(UringLoop, TellsWhichModeTheKernelGave) {
-  EXPECT_STREQ(make_loop()->mode(), "defer_taskrun");  // Linux 6.1 and newer
+  EXPECT_STREQ(make_loop()->mode(), "single_issuer");  // Linux 6.0 and newer
   EXPECT_STREQ(make_loop(true)->mode(), "plain");
 }
 
