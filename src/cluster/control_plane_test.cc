@@ -270,6 +270,62 @@ class ControlPlaneTest : public ::testing::Test {
     EXPECT_TRUE(deleted.ok());
   }
 
+  Task<void> pools_again() {
+    co_await up();
+    AddPool request;
+    request.path = "/p2";
+    request.size_bytes = 10 * kGiB;
+    request.io_class = 2;
+    Result<PoolInfo> made = co_await control().add_pool(request);
+    EXPECT_TRUE(made.ok());
+    Result<PoolInfo> again = co_await control().add_pool(request);
+    EXPECT_TRUE(again.ok() && again->id == made->id);
+    request.io_class = 3;
+    again = co_await control().add_pool(request);
+    EXPECT_EQ(again.code(), ErrorCode::kAlreadyExists) << "said to be of a class that it does not have";
+    request.io_class = 1;  // not asked for
+    request.size_bytes = 20 * kGiB;
+    again = co_await control().add_pool(request);
+    EXPECT_EQ(again.code(), ErrorCode::kAlreadyExists) << "said to have space that it does not have";
+    EXPECT_THAT(again.error().message(), HasSubstr("holdfast pool expand /p2"));
+    Result<PoolInfo> grown = co_await control().expand_pool("/p2", 20 * kGiB);
+    EXPECT_TRUE(grown.ok());
+    again = co_await control().add_pool(request);
+    EXPECT_TRUE(again.ok());
+  }
+
+  // However a place is written, it is one place, by the name that the kernel has for it.
+  Task<void> names_of_places() {
+    co_await up();
+    VolumeInfo made = co_await make("name=v,size=1G");
+    node().links["/link"] = "/mnt/real";
+    for (const auto& [written, place] : std::vector<std::pair<std::string, std::string>>{
+             {"/mnt/x/", "/mnt/x"}, {"//mnt/./x", "/mnt/x"}, {"/mnt/x/.", "/mnt/x"}, {"/link/x/", "/mnt/real/x"}}) {
+      for (int times = 0; times < 2; ++times) {
+        std::string at = co_await mount("v", "path:" + written, written);
+        EXPECT_EQ(at, place);
+      }
+      EXPECT_TRUE(node().mounts.contains(place));
+      Result<VolumeInfo> seen = co_await control().inspect_volume("v");
+      EXPECT_EQ(seen->attachment->mounts.size(), 1u) << written;
+      Status busy = co_await control().detach_volume("v");
+      EXPECT_THAT(busy.error().message(), HasSubstr("mounted at " + place + ";"));
+      co_await restart();
+      UnmountVolume request = unmounting("v", "path:" + written);
+      request.target_path = written;
+      Status down = co_await control().unmount_volume(request);
+      EXPECT_TRUE(down.ok());
+      EXPECT_TRUE(node().mounts.empty()) << written << " was said to be unmounted";
+    }
+    for (const char* written : {"", "mnt", "/mnt/../etc", "/m", "/m/v", "/link/.."}) {
+      MountVolume request = mounting("v", "path:", written);
+      request.read_only = true;
+      Result<MountInfo> refused = co_await control().mount_volume(request);
+      EXPECT_EQ(refused.code(), ErrorCode::kInvalidArgument) << written;
+    }
+    EXPECT_TRUE(node().mounts.empty());
+  }
+
   Task<void> restart_and_reboot() {
     co_await up();
     VolumeInfo made = co_await make("name=v,size=1G");
@@ -318,6 +374,52 @@ class ControlPlaneTest : public ::testing::Test {
     Result<VolumeInfo> too_big = co_await control().resize_volume("v", 900 * kGiB);
     EXPECT_EQ(too_big.code(), ErrorCode::kNoSpace);
     EXPECT_THAT(too_big.error().message(), HasSubstr("/pool"));
+  }
+
+  // What keeps a device or a file system from growing keeps nobody from unmounting it.
+  Task<void> cannot_follow() {
+    co_await up();
+    VolumeInfo made = co_await make("name=v,size=1G");
+    for (const bool device : {true, false}) {
+      const uint64_t wanted = device ? 2 * kGiB : 3 * kGiB;
+      std::string path = co_await mount("v", "docker:a");
+      if (device) {
+        node().resized_fails.emplace(ErrorCode::kMissingFeature, "not before Linux 6.16");
+      } else {
+        node().grow_fails.emplace(ErrorCode::kIo, "xfs_growfs: it was shut down");
+      }
+      for (int asked = 0; asked < 2; ++asked) {
+        Result<VolumeInfo> told = co_await control().resize_volume("v", wanted);
+        EXPECT_FALSE(told.ok());
+        EXPECT_THAT(told.error().message(), HasSubstr("again: "));
+        EXPECT_THAT(told.error().message(), HasSubstr(device ? "Linux 6.16" : "shut down"));
+        EXPECT_THAT(told.error().message(), HasSubstr("has " + std::to_string(wanted / kGiB) + " GiB now"));
+      }
+      Result<VolumeInfo> seen = co_await control().inspect_volume("v");
+      EXPECT_EQ(seen->size_bytes, wanted);
+      EXPECT_THAT(seen->message, HasSubstr("at the next mount"));
+      co_await mount("v", "docker:b");  // of what is there
+      co_await restart();
+      Status down = co_await unmount("v", "docker:b");
+      EXPECT_TRUE(down.ok()) << (down.ok() ? "" : down.error().to_string());
+      down = co_await unmount("v", "docker:a");
+      EXPECT_TRUE(down.ok()) << (down.ok() ? "" : down.error().to_string());
+      EXPECT_TRUE(node().exports.empty());
+      node().resized_fails.reset();
+      node().grow_fails.reset();
+      path = co_await mount("v", "docker:a");
+      EXPECT_EQ(image_at(path)->fs_size, wanted) << "grown at the next mount";
+      // Grown where it is, once nothing stands in the way any more.
+      node().grow_fails.emplace(ErrorCode::kIo, "busy");
+      Result<VolumeInfo> told = co_await control().resize_volume("v", wanted + kMiB);
+      EXPECT_EQ(told.code(), ErrorCode::kIo);
+      node().grow_fails.reset();
+      told = co_await control().resize_volume("v", wanted + kMiB);
+      EXPECT_TRUE(told.ok());
+      EXPECT_EQ(image_at(path)->fs_size, wanted + kMiB);
+      down = co_await unmount("v", "docker:a");
+      EXPECT_TRUE(down.ok());
+    }
   }
 
   Task<void> snapshots() {
@@ -640,11 +742,20 @@ TEST_F(ControlPlaneTest, AStaleHolderNeverKeepsAVolume) {
 TEST_F(ControlPlaneTest, MountsAtPathsAndPins) {
   run(paths_and_pins());
 }
+TEST_F(ControlPlaneTest, APoolThatIsThereIsNotMadeAnother) {
+  run(pools_again());
+}
+TEST_F(ControlPlaneTest, NamesAPlaceAsTheKernelDoes) {
+  run(names_of_places());
+}
 TEST_F(ControlPlaneTest, TakesOverAfterARestartAndForgetsAfterAReboot) {
   run(restart_and_reboot());
 }
 TEST_F(ControlPlaneTest, GrowsOnlineAndAtTheNextMount) {
   run(resizing());
+}
+TEST_F(ControlPlaneTest, AResizeThatCannotBeFollowedStandsInNobodysWay) {
+  run(cannot_follow());
 }
 TEST_F(ControlPlaneTest, SnapshotsClonesAndRestores) {
   run(snapshots());

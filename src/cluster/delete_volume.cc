@@ -24,10 +24,10 @@ Task<Status> Plane::remove(const DeleteVolume& request) {
   size_t named = 0;
   for (const KeptSnapshot& snapshot : snapshots.value()) named += snapshot->name.empty() ? 0 : 1;
   if (named > 0 && !request.with_snapshots) {
-    co_return make_error(
-        ErrorCode::kInUse,
-        "volume {} has {} snapshots; delete them first, or ask to delete it with them", record.name,
-        named);
+    co_return make_error(ErrorCode::kInUse,
+                         "volume {0} has {1} snapshot{2}; delete {3} first (holdfast snapshot list {0}), or all at once: "
+                         "holdfast volume delete {0} --with-snapshots",
+                         record.name, named, named == 1 ? "" : "s", named == 1 ? "it" : "them");
   }
   if (view.attachment) {
     if (view.attachment->record.pinned) {

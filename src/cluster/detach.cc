@@ -6,6 +6,14 @@
 #include "runtime/fault_point.h"
 
 namespace hf::cluster {
+namespace {
+
+std::string whose(const HolderRecord& holder) {
+  if (holder.holder == kPathHolder + holder.target) return "at " + holder.target;
+  return "for " + holder.holder + (holder.target.empty() ? "" : " at " + holder.target);
+}
+
+}  // namespace
 
 Task<Status> Plane::detach(std::string text) {
   Result<std::string> name = co_await name_of(std::move(text));
@@ -50,10 +58,9 @@ Task<Status> Plane::release_if_unused(View& view, Duration docker_grace) {
   Result<std::vector<HolderRecord>> live = co_await live_holders(view, docker_grace);
   HF_CO_TRY(live);
   if (!live->empty()) {
-    const HolderRecord& first = live->front();
-    co_return make_error(
-        ErrorCode::kInUse, "volume {} is mounted for {}{} ({} in all); unmount it first", volume,
-        first.holder, first.target.empty() ? "" : " at " + first.target, live->size());
+    const std::string more = live->size() > 1 ? fmt::format(", and {} times more", live->size() - 1) : "";
+    co_return make_error(ErrorCode::kInUse, "volume {} is mounted {}{}; unmount it first", volume,
+                         whose(live->front()), more);
   }
   if (!view.attachment->record.holders.empty()) HF_PROBE("cluster.stale_holders_only");
   // From here on it is asked to go: what is lost is given up.

@@ -12,32 +12,34 @@ bool contains(const std::vector<std::string>& list, const std::string& item) {
   return std::find(list.begin(), list.end(), item) != list.end();
 }
 
-Status check_request(const MountVolume& request, const std::string& mount_root) {
+Status check_request(const MountVolume& request) {
   if (request.holder.empty() || request.holder.size() > 512) {
     return Error(ErrorCode::kInvalidArgument, "mount: a holder of 1 to 512 bytes is needed");
   }
-  const std::string& target = request.target_path;
-  if (target.empty()) {
-    if (!request.read_only) return {};
+  if (request.target_path.empty() && request.read_only) {
     return Error(ErrorCode::kInvalidArgument,
                  "mount: read-only needs a target path of its own; the primary mount is shared");
-  }
-  if (target.front() != '/' || target.size() > 4096 || target.find("/../") != std::string::npos) {
-    return make_error(ErrorCode::kInvalidArgument, "mount: {} is not an absolute, plain path",
-                      target);
-  }
-  if (target == mount_root || target.starts_with(mount_root + "/")) {
-    return make_error(ErrorCode::kInvalidArgument,
-                      "mount: {} is below {}, which holdfast manages itself", target, mount_root);
   }
   return {};
 }
 
 }  // namespace
 
-Task<Result<MountInfo>> Plane::mount(const MountVolume& request) {
-  const Status sound = check_request(request, options_.mount_root);
+Task<Result<MountInfo>> Plane::mount(const MountVolume& asked) {
+  const Status sound = check_request(asked);
   HF_CO_TRY(sound);
+  MountVolume request = asked;
+  if (!request.target_path.empty()) {
+    Result<std::string> place = co_await place_of(asked.target_path);
+    if (!place.ok()) co_return place.error().with_context("mount volume " + asked.name);
+    request.target_path = place.value();
+    if (asked.holder == kPathHolder + asked.target_path) request.holder = kPathHolder + place.value();
+  }
+  const std::string& target = request.target_path;
+  if (target == options_.mount_root || target.starts_with(options_.mount_root + "/")) {
+    co_return make_error(ErrorCode::kInvalidArgument, "mount: {} is below {}, which holdfast manages itself", target,
+                         options_.mount_root);
+  }
   Result<std::string> name = co_await name_of(request.name);
   HF_CO_TRY(name);
   Result<Section> section = co_await enter(name.value());
@@ -126,13 +128,10 @@ Task<Status> Plane::ensure_primary(View& view, bool* unrecorded) {
   }
   bool grew = false;
   if (record.fs.bytes < record.size_bytes) {
-    Status grown = co_await ports_.mounter.grow(attachment.device, path, record.spec.fs);
-    // Where it cannot grow while mounted, it is used as it is until its next mount.
-    if (!grown.ok() && grown.code() != ErrorCode::kMissingFeature) co_return grown;
-    if (grown.ok()) {
-      record.fs.bytes = record.size_bytes;
-      grew = true;
-    }
+    Status follows = co_await follow_size(view, record.size_bytes);
+    // Where it cannot grow, it is used as it is until its next mount.
+    if (!follows.ok() && !is_refusal(follows.code())) co_return follows;
+    grew = record.fs.bytes == record.size_bytes;
   }
   attachment.mounted = true;
   if (unrecorded != nullptr && !grew) {

@@ -4,6 +4,11 @@
 #include "volume/spec/inline_parser.h"
 
 namespace hf::cluster {
+namespace {
+
+constexpr size_t kMaxPath = 4096;
+
+}  // namespace
 
 bool is_refusal(ErrorCode code) {
   return code != ErrorCode::kCancelled && code != ErrorCode::kClosed &&
@@ -13,6 +18,20 @@ bool is_refusal(ErrorCode code) {
 
 bool is_docker(const std::string& holder) {
   return holder.starts_with("docker:");
+}
+
+Result<std::string> plain_path(const std::string& path) {
+  std::string plain;
+  bool sound = path.starts_with('/') && path.size() <= kMaxPath && path.find('\0') == std::string::npos;
+  for (size_t at = 0; sound && at < path.size();) {
+    const size_t end = std::min(path.find('/', at), path.size());
+    const std::string part = path.substr(at, end - at);
+    sound = part != "..";
+    if (!part.empty() && part != ".") plain += "/" + part;
+    at = end + 1;
+  }
+  if (sound) return plain.empty() ? "/" : plain;
+  return make_error(ErrorCode::kInvalidArgument, "{:?} is not an absolute path without \"..\"", path.substr(0, 256));
 }
 
 Plane::Plane(ControlPorts ports, const ControlOptions& options)
@@ -113,7 +132,11 @@ Task<Status> Plane::finish_all(View& view) {
     Status done = co_await finish_restore(view);
     HF_CO_TRY(done);
   }
-  if (view.volume->resizing_to_bytes != 0) co_return co_await finish_resize(view);
+  if (view.volume->resizing_to_bytes != 0) {
+    Status behind;  // logged; who asked for the size was told, or asks again
+    Status done = co_await finish_resize(view, &behind);
+    HF_CO_TRY(done);
+  }
   co_return Status();
 }
 
@@ -149,6 +172,12 @@ Status Plane::check_pools_open(const VolumeRecord& volume) const {
                       closed != closed_pools_.end() ? closed->second : "");
   }
   return {};
+}
+
+Task<Result<std::string>> Plane::place_of(std::string path) {
+  const Result<std::string> plain = plain_path(path);
+  HF_CO_TRY(plain);
+  co_return co_await ports_.mounter.place(plain.value());
 }
 
 std::string Plane::primary_path(const VolumeRecord& volume) const {

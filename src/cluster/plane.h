@@ -22,6 +22,9 @@ namespace hf::cluster {
 // Writers wait no longer than this for a snapshot. The cut itself takes milliseconds.
 inline constexpr Duration kFreezeLimit = std::chrono::seconds(10);
 
+// Holders who mount by hand have no name but the place.
+inline constexpr char kPathHolder[] = "path:";
+
 // What the store says of one volume.
 struct View {
   View() = default;
@@ -95,6 +98,8 @@ class Plane {
   Result<MemberRecord> local_member(const VolumeRecord& volume) const;
   Status check_pools_open(const VolumeRecord& volume) const;
   std::string primary_path(const VolumeRecord& volume) const;
+  // As the kernel shows a mount there: the one name by which it is recorded and found again.
+  Task<Result<std::string>> place_of(std::string path);
   Error not_found(std::string_view name) const;
   WallTime now() const { return ports_.clock.wall(); }
 
@@ -109,7 +114,8 @@ class Plane {
   Task<Status> undo_create(View& view);
   Task<Status> finish_delete(View& view);
   Task<Status> remove_replicas(const VolumeRecord& record);
-  Task<Status> finish_resize(View& view);
+  Task<Status> finish_resize(View& view, Status* behind);
+  Task<Status> follow_size(View& view, uint64_t size_bytes);
   Task<Status> grow_to(View& view, uint64_t size_bytes);
   Task<Status> finish_restore(View& view);
   Task<Result<KeptSnapshot>> cut_snapshot(View& view, std::string name,
@@ -211,5 +217,8 @@ class Plane {
 // this process is ending or nobody knows.
 bool is_refusal(ErrorCode code);
 bool is_docker(const std::string& holder);
+// The same path without what does not change it ("//", "/./", a "/" at the end). kInvalidArgument: not absolute, too
+// long, or with "..".
+Result<std::string> plain_path(const std::string& path);
 
 }  // namespace hf::cluster

@@ -37,6 +37,15 @@ Task<Result<PoolInfo>> Plane::add_pool(const AddPool& request) {
     if (other->node == options_.node && other->path == path) pool = std::move(other);
   }
   if (pool.revision != 0 && pool->state == LifeState::kReady) {
+    if (pool->size_bytes != 0 && request.size_bytes > pool->size_bytes) {
+      co_return make_error(ErrorCode::kAlreadyExists,
+                           "{} is a pool of {} already; to grow it: holdfast pool expand {} --size {}", path,
+                           format_size(pool->size_bytes), path, format_size(request.size_bytes));
+    }
+    if (request.io_class > 1 && request.io_class != pool->io_class) {
+      co_return make_error(ErrorCode::kAlreadyExists, "{} is a pool already, of class {} and not {}; the class of a pool "
+                           "stays", path, pool->io_class, request.io_class);
+    }
     co_return co_await inspect_pool(pool->id.to_string());
   }
   if (pool.revision == 0) {

@@ -83,7 +83,7 @@ class Exporter {
                                           std::shared_ptr<BlockDevice> device) = 0;
   // kInUse while something has the device open or mounted.
   virtual Task<Status> detach(VolumeId volume) = 0;
-  // The device grew: tell the kernel.
+  // The device grew: tell the kernel. kMissingFeature: it takes the size when it is attached again.
   virtual Task<Status> resized(VolumeId volume) = 0;
   // Who uses it, as far as the export can tell: the connections of kNbdServer. For people.
   virtual std::vector<std::string> users(VolumeId) const { return {}; }
@@ -113,6 +113,8 @@ class Mounter {
   // Mounts at `path` (made, 0700 parents); success if that device is already mounted there.
   virtual Task<Status> mount(std::string device, std::string path, FilesystemSpec spec) = 0;
   virtual Task<Status> bind(std::string from, std::string to, bool read_only) = 0;
+  // The path by which the kernel knows a mount at `path`: links on the way to its last part are resolved. kNotFound.
+  virtual Task<Result<std::string>> place(std::string path) = 0;
   // Success if nothing is mounted there. kInUse while files are open.
   virtual Task<Status> unmount(std::string path) = 0;
   // Grows the file system to the size of its device, online. kMissingFeature: it cannot be done while it is

@@ -15,8 +15,17 @@ Task<Result<VolumeInfo>> Plane::resize(std::string text, uint64_t size_bytes) {
   HF_CO_TRY(section);
   Result<View> view = co_await load_usable(name.value());
   HF_CO_TRY(view);
+  const bool asked_again = round_up(size_bytes, kBlockSize) == view->volume->size_bytes;
   Status grown = co_await grow_to(view.value(), size_bytes);
   HF_CO_TRY(grown);
+  if (asked_again && view->attachment && view->volume->fs.bytes < view->volume->size_bytes) {
+    Status served = co_await serve(view.value(), ExportKind::kNone);
+    HF_CO_TRY(served);
+    Status follows = co_await follow_size(view.value(), view->volume->size_bytes);
+    HF_CO_TRY(follows);
+    Status recorded = co_await put(view->volume);
+    HF_CO_TRY(recorded);
+  }
   co_return co_await info(view.value());
 }
 
@@ -50,11 +59,16 @@ Task<Status> Plane::grow_to(View& view, uint64_t size_bytes) {
   Status intended = co_await put(view.volume);
   HF_CO_TRY(intended);
   record.resizing_to_bytes = size_bytes;
-  co_return co_await finish_resize(view);
+  Status behind;
+  Status done = co_await finish_resize(view, &behind);
+  HF_CO_TRY(done);
+  co_return behind;
 }
 
-// Replica, device, file system, record: each step can be repeated.
-Task<Status> Plane::finish_resize(View& view) {
+// Replica, device, file system, record: each step can be repeated. Once the replicas have grown the volume has its new
+// size, and its device and file system follow as they can. What keeps those from it (a kernel that lacks it, a file
+// system that was shut down) stands in `behind` and in the way of nothing else: least of all of an unmount.
+Task<Status> Plane::finish_resize(View& view, Status* behind) {
   VolumeRecord& record = view.volume.record;
   const std::string what = "resize volume " + record.name;
   for (const MemberRecord& member : record.members) {
@@ -75,31 +89,35 @@ Task<Status> Plane::finish_resize(View& view) {
   if (view.attachment) {
     Status served = co_await serve(view, ExportKind::kNone);
     HF_CO_TRY(served);
-    Status told = co_await ports_.exporter.resized(record.id);
-    if (!told.ok()) co_return told.error().with_context(what);
-    const std::string path = primary_path(record);
-    const std::string device = view.attachment->record.device;
-    Result<std::vector<std::string>> mounts = co_await ports_.mounter.mounts_of(device);
-    if (!mounts.ok()) co_return mounts.error().with_context(what);
-    if (std::find(mounts->begin(), mounts->end(), path) != mounts->end()) {
-      Status grown = co_await ports_.mounter.grow(device, path, record.spec.fs);
-      if (grown.ok()) {
-        record.fs.bytes = record.resizing_to_bytes;
-      } else if (grown.code() == ErrorCode::kMissingFeature) {
-        // The volume has its new size and goes on in service; only its file system is behind.
-        HF_PROBE("cluster.fs_grows_later");
-        HF_LOG(kWarn, "cluster", "fs_grows_at_next_mount volume={} why=\"{}\"", record.name,
-               grown.error().message());
-      } else {
-        co_return grown.error().with_context(what);
-      }
-    }
+    *behind = co_await follow_size(view, record.resizing_to_bytes);
+    if (!behind->ok() && !is_refusal(behind->code())) co_return behind->error().with_context(what);
   }
   // A file system that is not mounted now grows at its next mount (fs.bytes tells).
   record.size_bytes = record.resizing_to_bytes;
   record.spec.size_bytes = record.resizing_to_bytes;
   record.resizing_to_bytes = 0;
   co_return co_await put(view.volume);
+}
+
+// The kernel's device, and then the file system where it is mounted, take the replica's size. Only changes the view.
+Task<Status> Plane::follow_size(View& view, uint64_t size_bytes) {
+  VolumeRecord& record = view.volume.record;
+  const std::string device = view.attachment->record.device;
+  const std::string path = primary_path(record);
+  const std::string has = fmt::format("volume {} has {} now", record.name, format_size(size_bytes));
+  Status told = co_await ports_.exporter.resized(record.id);
+  if (!told.ok()) co_return told.error().with_context(has + ", and its device takes that when it is attached again");
+  Result<std::vector<std::string>> mounts = co_await ports_.mounter.mounts_of(device);
+  HF_CO_TRY(mounts);
+  if (std::find(mounts->begin(), mounts->end(), path) == mounts->end()) co_return Status();
+  Status grown = co_await ports_.mounter.grow(device, path, record.spec.fs);
+  if (grown.ok()) record.fs.bytes = size_bytes;
+  if (grown.ok() || !is_refusal(grown.code())) co_return grown;
+  HF_PROBE("cluster.fs_grows_later");
+  HF_LOG(kWarn, "cluster", "fs_grows_at_next_mount volume={} why=\"{}\"", record.name, grown.error().message());
+  // What this kernel or daemon cannot do is no fault of the volume: its message says when it will have grown.
+  if (grown.code() == ErrorCode::kMissingFeature) co_return Status();
+  co_return grown.error().with_context(has + ", and its file system grows when it is mounted again");
 }
 
 }  // namespace hf::cluster

@@ -14,9 +14,18 @@ bool is_meant(const HolderRecord& holder, const UnmountVolume& request) {
 
 }  // namespace
 
-Task<Status> Plane::unmount(const UnmountVolume& request) {
-  if (request.holder.empty() && request.target_path.empty()) {
+Task<Status> Plane::unmount(const UnmountVolume& asked) {
+  if (asked.holder.empty() && asked.target_path.empty()) {
     co_return Error(ErrorCode::kInvalidArgument, "unmount: whose mount, or which path?");
+  }
+  UnmountVolume request = asked;
+  if (!request.target_path.empty()) {
+    Result<std::string> place = co_await place_of(asked.target_path);
+    // The way there may be gone by now: then only its own name can be meant.
+    if (place.code() == ErrorCode::kNotFound) place = plain_path(asked.target_path);
+    HF_CO_TRY(place);
+    request.target_path = place.value();
+    if (asked.holder == kPathHolder + asked.target_path) request.holder = kPathHolder + place.value();
   }
   Result<std::string> name = co_await name_of(request.name);
   HF_CO_TRY(name);

@@ -15,6 +15,18 @@ std::vector<std::string> alone_with(const std::string& device, std::vector<std::
   return all;
 }
 
+std::string in_one_line(const std::string& output) {
+  std::string line;
+  for (const char c : output) {
+    const bool blank = static_cast<unsigned char>(c) <= ' ';
+    if (!blank) line += c;
+    else if (!line.empty() && line.back() != ' ') line += ' ';
+    if (line.size() == 300) break;
+  }
+  while (line.ends_with(' ') || line.ends_with('.')) line.pop_back();
+  return line.empty() ? "nothing" : line;
+}
+
 Task<Status> must_run(Process& process, std::vector<std::string> argv, Duration limit) {
   const bool locked = argv[0] == "flock";
   const std::string program = locked ? argv[4] : argv[0];
@@ -29,7 +41,7 @@ Task<Status> must_run(Process& process, std::vector<std::string> argv, Duration 
   HF_CO_TRY(ran);
   if (ran->exit_status == 0) co_return Status();
   co_return make_error(ErrorCode::kIo, "{} failed with {}: {}", program, ran->exit_status,
-                       ran->output.substr(0, 500));
+                       in_one_line(ran->output));
 }
 
 }  // namespace hf::mount

@@ -14,6 +14,9 @@ namespace hf::mount {
 // waits for it. udev keeps off a locked device as well.
 std::vector<std::string> alone_with(const std::string& device, std::vector<std::string> argv);
 
+// What a program said, in one line of at most 300 bytes.
+std::string in_one_line(const std::string& output);
+
 // Runs one that must succeed. Another exit than zero is kIo with its last words; kMissingFeature names the packages.
 Task<Status> must_run(Process& process, std::vector<std::string> argv, Duration limit);
 

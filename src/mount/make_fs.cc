@@ -2,6 +2,8 @@
 
 #include <cstdlib>
 
+#include "mount/helper.h"
+
 namespace hf::mount {
 using spec::FsType;
 
@@ -73,7 +75,7 @@ Status judge_e2fsck(const std::string& device, int exit_status, std::string_view
                     "the ext4 file system on {} has damage that e2fsck -p does not mend by itself (exit {}): "
                     "{}. Attach the volume without mounting (holdfast volume attach), take a snapshot, and run "
                     "e2fsck -f on the device",
-                    device, exit_status, output.substr(0, 300));
+                    device, exit_status, in_one_line(std::string(output)));
 }
 
 }  // namespace hf::mount

@@ -231,6 +231,24 @@ Task<Status> Mounter::bind(std::string from, std::string to, bool read_only) {
   co_return co_await run_blocking<Status>(world_.blocking, bind);
 }
 
+// Only the way there is looked up: what is mounted at the place itself may wait for its server. By a program, since the
+// way may lead through a volume (the rule of helpers).
+Task<Result<std::string>> Mounter::place(std::string path) {
+  const size_t slash = path.rfind('/');
+  HF_ASSERT(slash != std::string::npos, "{}", path);
+  const std::string parent = slash == 0 ? "/" : path.substr(0, slash);
+  std::vector<std::string> argv = {"realpath", "-ez", "--", parent};
+  Result<CommandResult> ran = co_await world_.process.run(std::move(argv), kMountLimit);
+  HF_CO_TRY(ran);
+  if (ran->exit_status != 0 || !ran->output.starts_with('/')) {
+    co_return make_error(ErrorCode::kNotFound, "the directory {} is not there, and {} cannot be in it; make it first",
+                         parent, path.substr(slash + 1));
+  }
+  std::string real = ran->output.substr(0, ran->output.find('\0'));
+  if (real == "/") real.clear();
+  co_return real + path.substr(slash);
+}
+
 Task<Status> Mounter::unmount(std::string path) {
   Result<std::vector<MountEntry>> all = co_await mounts();
   HF_CO_TRY(all);
@@ -244,11 +262,11 @@ Task<Status> Mounter::unmount(std::string path) {
   if (mount_at(*all, path) == nullptr) co_return Status();
   if (ran->exit_status != kUmountBusy) {
     co_return make_error(ErrorCode::kIo, "umount {} failed with {}: {}", path, ran->exit_status,
-                         ran->output.substr(0, 300));
+                         in_one_line(ran->output));
   }
   std::function<std::string()> look = [path] { return who_uses(path); };
   const std::string who = co_await run_blocking<std::string>(world_.blocking, look);
-  co_return make_error(ErrorCode::kInUse, "{} is in use{}: {}", path, who, ran->output.substr(0, 200));
+  co_return make_error(ErrorCode::kInUse, "{} is in use{}: {}", path, who, in_one_line(ran->output));
 }
 
 Task<Status> Mounter::grow(std::string device, std::string path, spec::FsType fs) {
@@ -264,7 +282,7 @@ Task<Status> Mounter::grow(std::string device, std::string path, spec::FsType fs
                          device);
   }
   co_return make_error(ErrorCode::kIo, "growing the file system on {} failed with {}: {}", device,
-                       ran->exit_status, ran->output.substr(0, 500));
+                       ran->exit_status, in_one_line(ran->output));
 }
 
 Task<Result<std::vector<std::string>>> Mounter::mounts_of(std::string device) {

@@ -26,6 +26,7 @@ class Mounter {
   Task<Status> prepare(std::string device, FilesystemSpec spec);
   Task<Status> mount(std::string device, std::string path, FilesystemSpec spec);
   Task<Status> bind(std::string from, std::string to, bool read_only);
+  Task<Result<std::string>> place(std::string path);
   Task<Status> unmount(std::string path);
   Task<Status> grow(std::string device, std::string path, spec::FsType fs);
   Task<Result<std::vector<std::string>>> mounts_of(std::string device);

@@ -24,6 +24,7 @@ Task<Status> MountAdapter::mount(std::string device, std::string path, Filesyste
 Task<Status> MountAdapter::bind(std::string from, std::string to, bool read_only) {
   return mounter_.bind(std::move(from), std::move(to), read_only);
 }
+Task<Result<std::string>> MountAdapter::place(std::string path) { return mounter_.place(std::move(path)); }
 Task<Status> MountAdapter::unmount(std::string path) { return mounter_.unmount(std::move(path)); }
 Task<Status> MountAdapter::grow(std::string device, std::string path, spec::FsType fs) {
   return mounter_.grow(std::move(device), std::move(path), fs);

@@ -14,6 +14,7 @@ class MountAdapter : public cluster::Mounter {
   Task<Status> prepare(std::string device, FilesystemSpec spec) override;
   Task<Status> mount(std::string device, std::string path, FilesystemSpec spec) override;
   Task<Status> bind(std::string from, std::string to, bool read_only) override;
+  Task<Result<std::string>> place(std::string path) override;
   Task<Status> unmount(std::string path) override;
   Task<Status> grow(std::string device, std::string path, spec::FsType fs) override;
   Task<Result<std::vector<std::string>>> mounts_of(std::string device) override;

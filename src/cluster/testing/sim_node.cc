@@ -408,6 +408,7 @@ Task<Status> SimPorts::detach(VolumeId volume) {
 Task<Status> SimPorts::resized(VolumeId volume) {
   Status come = co_await before("resized");
   HF_CO_TRY(come);
+  if (node_.resized_fails) co_return *node_.resized_fails;
   if (!node_.exports.contains(volume)) co_return gone("resized");
   co_return co_await after("resized");
 }
@@ -518,6 +519,12 @@ Task<Status> SimPorts::bind(std::string from, std::string to, bool) {
   co_return co_await after("bind");
 }
 
+Task<Result<std::string>> SimPorts::place(std::string path) {
+  const size_t slash = path.rfind('/');
+  const auto link = node_.links.find(path.substr(0, slash));
+  co_return link == node_.links.end() ? path : link->second + path.substr(slash);
+}
+
 Task<Status> SimPorts::unmount(std::string path) {
   Status come = co_await before("unmount");
   HF_CO_TRY(come);
@@ -542,7 +549,9 @@ Task<Status> SimPorts::grow(std::string device, std::string path, spec::FsType) 
     node_.violated("grow of what is not mounted");
   SimReplica* replica = served(device, "grow");
   if (replica == nullptr) co_return gone("grow");
-  replica->head.fs_size = replica->head.size;
+  if (node_.grow_fails) co_return *node_.grow_fails;
+  // To the size of a device that knows no better.
+  if (!node_.resized_fails) replica->head.fs_size = replica->head.size;
   co_return co_await after("grow");
 }
 

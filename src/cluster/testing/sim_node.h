@@ -64,9 +64,11 @@ struct SimNode {
   std::map<PoolId, SimPool> pools;
   std::map<VolumeId, SimExport> exports;
   std::map<std::string, std::string> mounts;      // path → device, in our mount namespace
+  std::map<std::string, std::string> links;       // directory → what it is a link to
   std::map<std::string, std::string> containers;  // container → device, in theirs
   std::map<std::string, sim::SimTime> frozen;     // device → when its guard thaws it
   std::map<std::string, std::string> open_files;  // path → why: unmount says in use
+  std::optional<Error> grow_fails, resized_fails;  // for as long as it is set
   uint64_t next_device = 0;
   uint64_t living = 0;  // the incarnation that runs
   uint64_t steps = 0;
@@ -138,6 +140,7 @@ class SimPorts : public ReplicaHost, public Exporter, public Mounter, public sta
   Task<Status> prepare(std::string device, FilesystemSpec spec) override;
   Task<Status> mount(std::string device, std::string path, FilesystemSpec spec) override;
   Task<Status> bind(std::string from, std::string to, bool read_only) override;
+  Task<Result<std::string>> place(std::string path) override;
   Task<Status> unmount(std::string path) override;
   Task<Status> grow(std::string device, std::string path, spec::FsType fs) override;
   Task<Result<std::vector<std::string>>> mounts_of(std::string device) override;
