@@ -1,6 +1,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -107,9 +108,13 @@ class HolderProcess : public ::testing::Test {
     }
     std::filesystem::remove_all(dir_);
   }
-  void start() {
+  void start(rlim_t open_files = 0) {
     pid_ = fork();
     if (pid_ == 0) {
+      rlimit limit{};
+      getrlimit(RLIMIT_NOFILE, &limit);
+      if (open_files != 0) limit.rlim_cur = open_files;
+      setrlimit(RLIMIT_NOFILE, &limit);
       execl(HF_HOLDER_PATH, "holdfast-holder", "--foreground", socket_.c_str(), nullptr);
       _exit(127);
     }
@@ -149,6 +154,16 @@ TEST_F(HolderProcess, KeepsADescriptorForTheNextClient) {
   ASSERT_TRUE(second.remove("fuse/1").ok());
   EXPECT_EQ(read(pipe_fds[0], &c, 1), 0);  // now it was the last one
   close(pipe_fds[0]);
+}
+
+// A shell's limit of 1024 is less than kEntriesMax.
+TEST_F(HolderProcess, TakesMoreThanTheSoftLimitOfItsStarter) {
+  start(32);
+  Client client(socket_);
+  for (int i = 0; i < 100; ++i) {
+    const Status put = client.put("fuse/" + std::to_string(i), STDERR_FILENO, as_bytes("x"));
+    ASSERT_TRUE(put.ok()) << i << ": " << put.error().to_string();
+  }
 }
 
 TEST_F(HolderProcess, RefusesASecondAndStaysWhileItHolds) {

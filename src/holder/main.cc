@@ -23,6 +23,7 @@
 #include <string>
 #include <vector>
 
+#include "base/open_files.h"
 #include "holder/store.h"
 
 namespace hf::holder {
@@ -206,6 +207,7 @@ int start(const std::string& path, bool foreground) {
   sigprocmask(SIG_BLOCK, &blocked, nullptr);
   if (!foreground && !detach()) return fail("fork");
   prctl(PR_SET_NAME, "holdfast-holder");
+  hf::allow_all_open_files();
   // The last to be killed when memory runs out; where it is not allowed, it stays as it is.
   const int score = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
   if (score >= 0) {

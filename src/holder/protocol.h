@@ -23,8 +23,8 @@ inline constexpr uint32_t kReplyMagic = 0x52484648;    // "HFHR"
 inline constexpr uint16_t kVersion = 1;
 inline constexpr size_t kNameMax = 64;    // bytes; names are printable ASCII without blanks
 inline constexpr size_t kStateMax = 256;  // bytes, opaque to the holder
-// More is refused with kFull: 1,000 volumes and their sockets, well below the usual limit of open
-// files.
+// More is refused with kFull: 1,000 volumes and their sockets, well below the usual hard limit of
+// open files.
 inline constexpr size_t kEntriesMax = 4096;
 inline constexpr size_t kClientsMax = 16;
 
