@@ -37,43 +37,56 @@ def bounds(replicas, epochs, writes, joins, *more):
 
 # What is proved in each run: name → flags.
 CONFIGURATIONS = {
-    "2 replicas": bounds(2, 3, 3, 2),
-    "2 replicas, reads": bounds(2, 3, 2, 1, "READS"),
+    "2 replicas": bounds(2, 3, 3, 2, "SYM"),
+    "2 replicas, reads": bounds(2, 3, 3, 1, "READS", "SYM"),
+    "3 replicas, 2 takeovers": bounds(3, 3, 2, 1, "SYM"),
+    "3 replicas, 2 resyncs": bounds(3, 2, 2, 2, "SYM"),
+    "3 replicas, reads": bounds(3, 2, 2, 1, "READS", "SYM"),
+    "3 replicas, reads, 2 takeovers": bounds(3, 3, 1, 0, "READS", "SYM"),
 }
 LARGE = {
-    "2 replicas, 4 epochs": bounds(2, 4, 3, 3),
-    "2 replicas, reads, 2 resyncs": bounds(2, 3, 3, 2, "READS"),
+    "2 replicas, 4 epochs": bounds(2, 4, 3, 3, "SYM"),
+    "2 replicas, reads, 4 epochs": bounds(2, 4, 3, 2, "READS", "SYM"),
+    "3 replicas, 3 writes": bounds(3, 3, 3, 1, "SYM"),
+    "3 replicas, reads, 2 takeovers, 2 writes": bounds(3, 3, 2, 1, "READS", "SYM"),
 }
 
 # A mutant is searched breadth first, in bounds where it shows, and with no other invariant than the one that it must break.
 WRITES2 = bounds(2, 3, 2, 2)
+WRITES3 = bounds(3, 2, 2, 1)
+TAKEOVERS3 = bounds(3, 3, 1, 0)
 READS2 = bounds(2, 3, 2, 1, "READS")
-MUTANTS = {  # name: (what is wrong, invariants it breaks each by itself, bounds)
-    "M1": ("a replica does not check the epoch", (7, 5), WRITES2),
-    "M2": ("acknowledges without waiting for the shrink", (5,), WRITES2),
-    "M3": ("no reconcile at takeover", (5,), WRITES2),
-    "M4": ("resync ignores the returning replica's own window", (5,), WRITES2),
-    "M5": ("takeover does not OR the source's window into the maps of absent members", (7,), WRITES2),
-    "M6": ("activation does not wait for read leases", (4,), READS2),
-    "M7": ("reads return values in flight", (1,), READS2),
-    "M8": ("joins before the new member's answer is mandatory", (5,), WRITES2),
-    "M9": ("takeover uses a member outside in_sync", (1,), WRITES2),
-    "M11": ("the promise does not survive a restart", (7,), WRITES2),
-    "M12": ("writes in flight are not sent again after a shrink", (7,), WRITES2),
-    "M14": ("the commit point advances at apply", (7,), WRITES2),
-    "S1": ("a new session does not end what an older one carries", (1,), WRITES2),
-    "S2": ("the copy counts as complete although the joiner has not answered earlier writes", (1,), WRITES2),
-    "S3": ("the copy overwrites what is newer than its read", (1,), WRITES2),
-    "S4": ("a joiner takes the commit point as its own", (7,), WRITES2),
-    "S5": ("a restarted replica has forgotten the leases it gave", (9,), READS2),
-    "S6": ("reads need no lease of a joiner whose answer is mandatory", (9,), READS2),
-    "S7": ("remote reads are checked by the epoch alone, without leases", (4,), READS2),
-    "S9": ("only the source's window is reconciled, not the union", (5,), WRITES2),
-    "S12": ("a join whose answer got lost counts as refused", (1,), WRITES2),
-    "S13": ("the order to drop a map's bits comes after later writes", (7,), WRITES2),
-    "S15": ("leases are looked at when a read begins, not when it is done", (9,), READS2),
-    "S16": ("activation waits only for leases to the epoch before", (9,), READS2),
-    "S17": ("a read does not ask for its own replica's promise", (9,), READS2),
+READS3 = bounds(3, 2, 2, 0, "READS")
+MUTANTS = {  # name: (what is wrong, invariants it breaks each by itself, in which bounds)
+    "M1": ("a replica does not check the epoch", (7, 5), (WRITES2, WRITES3)),
+    "M2": ("acknowledges without waiting for the shrink", (5,), (WRITES2, WRITES3)),
+    "M3": ("no reconcile at takeover", (5,), (WRITES2, WRITES3)),
+    "M4": ("resync ignores the returning replica's own window", (5,), (WRITES2, WRITES3)),
+    "M5": ("takeover does not OR the source's window into the maps of absent members", (7,), (WRITES2, WRITES3)),
+    "M6": ("activation does not wait for read leases", (4,), (READS2, READS3)),
+    "M7": ("reads return values in flight", (1,), (READS2, READS3)),
+    "M8": ("joins before the new member's answer is mandatory", (5,), (WRITES2, WRITES3)),
+    "M9": ("takeover uses a member outside in_sync", (1,), (WRITES2, WRITES3)),
+    "M11": ("the promise does not survive a restart", (7,), (WRITES2, WRITES3)),
+    "M12": ("writes in flight are not sent again after a shrink", (7,), (WRITES2, WRITES3)),
+    "M14": ("the commit point advances at apply", (7,), (WRITES2, WRITES3)),
+    "S1": ("a new session does not end what an older one carries", (1,), (WRITES2,)),
+    "S2": ("the copy counts as complete although the joiner has not answered earlier writes", (1,), (WRITES2,)),
+    "S3": ("the copy overwrites what is newer than its read", (1,), (WRITES2,)),
+    "S4": ("a joiner takes the commit point as its own", (7,), (WRITES2,)),
+    "S5": ("a restarted replica has forgotten the leases it gave", (4,), (READS2,)),
+    "S6": ("reads need no lease of a joiner whose answer is mandatory", (4,), (READS2,)),
+    "S7": ("remote reads are checked by the epoch alone, without leases", (4,), (READS2,)),
+    "S8": ("what a takeover copies is in nobody's window", (7,), (TAKEOVERS3,)),
+    "S9": ("only the source's window is reconciled, not the union", (5,), (WRITES2,)),
+    "S10": ("only the source marks its window for absent members", (7,), (WRITES3,)),
+    "S11": ("the joiner inherits the maps after the compare-and-set", (7,), (WRITES3,)),
+    "S12": ("a join whose answer got lost counts as refused", (1,), (WRITES2,)),
+    "S13": ("the order to drop a map's bits comes after later writes", (7,), (WRITES2,)),
+    "S14": ("inherited maps replace what the joiner marked itself", (7,), (WRITES3,)),
+    "S15": ("leases are looked at when a read begins, not when it is done", (4,), (READS2,)),
+    "S16": ("activation waits only for leases to the epoch before", (4,), (READS2,)),
+    "S17": ("a read does not ask for its own replica's promise", (9,), (READS2,)),
 }
 
 
@@ -106,7 +119,7 @@ def build(folder, flags, *options):
     shutil.copy(MODEL, os.path.join(folder, "model.pml"))
     spent = 0.0
     for command in (["spin", "-a", *flags, "model.pml"],
-                    ["gcc", "-w", "-DSAFETY", "-DNOREDUCE", "-DCOLLAPSE", *options, "-o", "pan", "pan.c"]):
+                    ["gcc", "-w", "-DSAFETY", "-DNOREDUCE", *options, "-o", "pan", "pan.c"]):
         code, output, seconds = run(command, folder)
         spent += seconds
         if code != 0 or "Error" in output:
@@ -128,9 +141,9 @@ def read_result(output):
     return int(errors[1]), int(float(states[1])), int(depth[1])
 
 
-def story_of(folder, flags):
+def story_of(folder, replay):
     """The steps of the counterexample that was found, and the invariant that its last one breaks."""
-    _, output, _ = run(["spin", "-t", *flags, "model.pml"], folder)
+    _, output, _ = run(replay, folder)
     steps = []
     for line in output.splitlines():
         broken = re.match(r"\s*(I\d+) is broken", line)
@@ -138,19 +151,20 @@ def story_of(folder, flags):
             return steps, broken[1]
         if line.startswith("spin:"):
             break
-        steps.append(line.strip())
+        if not re.match(r"\s*\d+:\s+proc ", line):
+            steps.append(line.strip())
     raise Failed("the counterexample cannot be replayed: " + output.strip()[-300:])
 
 
 def prove(flags, limit=MEMORY, seconds=SECONDS, depth=DEPTH):
     """Searches the correct model to the end; returns states, depth, MiB and CPU seconds."""
     with tempfile.TemporaryDirectory(prefix="holdfast-model-") as folder:
-        spent = build(folder, flags, "-O2", f"-DMEMLIM={limit // (1 << 20)}")
+        spent = build(folder, flags, "-O1", f"-DMEMLIM={limit // (1 << 20)}")
         _, output, seconds = run(["./pan", f"-m{depth}", "-w22"], folder, limit, seconds)
         errors, states, reached = read_result(output)
         if errors:
-            steps, broken = story_of(folder, flags)
-            raise Failed(f"{broken} is broken in the correct model:\n    " + "\n    ".join(steps))
+            steps, broken = story_of(folder, ["./pan", "-r"])
+            raise Failed(f"{broken} is broken in the correct model (replicas may be renumbered from step to step):\n    " + "\n    ".join(steps))
         idle = [line.strip() for line in output.splitlines() if re.search(r"model\.pml:\d+, state", line)
                 and "-end-" not in line]
         if idle:
@@ -168,7 +182,7 @@ def catch(name, flags, invariant):
         errors, states, _ = read_result(output)
         if not errors:
             raise Failed(f"not caught by I{invariant} in all {states} states")
-        steps, broken = story_of(folder, flags)
+        steps, broken = story_of(folder, ["spin", "-t", *flags, "model.pml"])
         if broken != f"I{invariant}":
             raise Failed(f"broke {broken}, not I{invariant}")
         return steps, spent + seconds
@@ -179,7 +193,8 @@ def check_checker():
     small = bounds(2, 2, 1, 1)
     for what, attempt, reason in (
             ("a search cut off by its depth", lambda: prove(small, depth=20), "not complete"),
-            ("a search cut off by its memory", lambda: prove(bounds(2, 3, 3, 2), limit=64 << 20), ""),
+            ("a search cut off by its memory", lambda: prove(bounds(2, 3, 3, 2), limit=64 << 20), "out of memory"),
+            ("a broken model", lambda: prove(bounds(2, 2, 1, 1, "M5", "SYM")), "I7 is broken in the correct"),
             ("a mutant that changes nothing", lambda: catch("NOTHING", small, 1), "not caught")):
         try:
             attempt()
@@ -199,8 +214,10 @@ def main():
     if chosen.list:
         for name, flags in {**CONFIGURATIONS, **LARGE}.items():
             print(f"{name}: {' '.join(flags)}")
-        for name, (wrong, invariants, flags) in MUTANTS.items():
-            print(f"{name}: {wrong}; breaks {', '.join(f'I{i}' for i in invariants)}; {' '.join(flags)}")
+        for name, (wrong, invariants, where) in MUTANTS.items():
+            print(f"{name}: {wrong}; breaks {', '.join(f'I{i}' for i in invariants)}")
+            for flags in where:
+                print(f"  {' '.join(flags)}")
         return 0
     for program in ("spin", "gcc"):
         if not shutil.which(program):
@@ -210,10 +227,10 @@ def main():
         if chosen.story not in MUTANTS:
             print(f"there is no mutant {chosen.story}; --list names them", file=sys.stderr)
             return 1
-        wrong, invariants, flags = MUTANTS[chosen.story]
-        for invariant in invariants:
+        wrong, invariants, where = MUTANTS[chosen.story]
+        for flags, invariant in [(flags, invariant) for flags in where for invariant in invariants]:
             steps, _ = catch(chosen.story, flags, invariant)
-            print(f"{chosen.story}: {wrong}. {len(steps)} steps to break I{invariant}:")
+            print(f"{chosen.story}: {wrong}. {len(steps)} steps to break I{invariant} ({' '.join(flags)}):")
             print("  " + "\n  ".join(steps))
         return 0
 
@@ -236,12 +253,12 @@ def main():
         return f"holds, all {states} states, depth {depth}, {memory:.0f} MiB, {spent:.1f} s ({' '.join(flags)})", spent
 
     def hunt(name):
-        wrong, invariants, flags = MUTANTS[name]
+        wrong, invariants, where = MUTANTS[name]
         found, spent = [], 0.0
-        for invariant in invariants:
+        for flags, invariant in [(flags, invariant) for flags in where for invariant in invariants]:
             steps, seconds = catch(name, flags, invariant)
             spent += seconds
-            found.append(f"I{invariant} after {len(steps)} steps")
+            found.append(f"I{invariant} after {len(steps)} steps ({flags[0][-1]} replicas)")
         return f"caught by {', '.join(found)}: {wrong}", spent
 
     if not chosen.large:

@@ -74,7 +74,9 @@ byte stamp[EPOCHS + 1];      /* the last write when the block was read */
 Row late[EPOCHS + 1];        /* mask: whose bits a replica is still to drop */
 #endif
 #ifdef READS
-byte lease[EPOCHS + 1];      /* mask: from whom there is an unexpired lease */
+/* Mask: from whom there is an unexpired lease, of those who promise another epoch by now. Who still promises this one can give
+   another lease at any moment, so that needs no state. */
+byte lease[EPOCHS + 1];
 #ifdef S15
 byte begun[EPOCHS + 1];      /* mask: where a read has begun, with all leases */
 #endif
@@ -102,6 +104,79 @@ inline must_hold(n, condition) {
   :: else
   fi
 }
+
+/* -DSYM: of all states that differ only in how the replicas are numbered, go on with one. Their order follows from what they hold;
+   where two look alike in all that is compared, more than one state of a kind is kept, which costs time and nothing else. */
+#ifdef SYM
+c_decl {
+  static unsigned long long mix(unsigned long long h, unsigned v) { return (h ^ (v + 1)) * 0x9E3779B97F4A7C15ULL >> 3; }
+  static unsigned bit_of(unsigned mask, int r) { return mask >> r & 1; }
+  static unsigned renamed(unsigned mask, const int *to) {
+    unsigned out = 0;
+    for (int r = 0; r < REPLICAS; r++) out |= bit_of(mask, r) << to[r];
+    return out;
+  }
+}
+c_code {
+  static unsigned long long look_of(int r) {
+    unsigned long long h = mix(mix(mix(1, now.promised[r]), now.content[r]), bit_of(now.window, r) * 2 + bit_of(now.s_sync, r));
+    for (int e = 1; e <= EPOCHS; e++) {
+      unsigned bits = bit_of(now.sync[e], r) | bit_of(now.windows[e], r) << 1 | bit_of(now.must[e], r) << 2 |
+                      bit_of(now.answered[e], r) << 3 | (now.joiner[e] == r + 1) << 4 | (now.cas[e] == r + 1) << 5 |
+                      (now.phase[e] == FENCING ? bit_of(now.from[e], r) : now.from[e] == r + 1) << 6;
+#ifdef READS
+      bits |= bit_of(now.lease[e], r) << 7;
+#endif
+      h = mix(mix(h, bits), now.pend[e].r[r]);
+    }
+    return h;
+  }
+  static void renumber(void) {
+    unsigned long long look[REPLICAS], all[REPLICAS];
+    int to[REPLICAS], same = 1;
+    for (int r = 0; r < REPLICAS; r++) look[r] = look_of(r);
+    for (int r = 0; r < REPLICAS; r++) {
+      unsigned long long sum = 0;
+      for (int k = 0; k < REPLICAS; k++)
+        sum += bit_of(now.map[r], k) * (look[k] >> 7) + bit_of(now.map[k], r) * (look[k] >> 9);
+      all[r] = look[r] * 31 + sum;
+    }
+    for (int r = 0; r < REPLICAS; r++) {
+      to[r] = 0;
+      for (int k = 0; k < REPLICAS; k++) to[r] += all[k] > all[r] || (all[k] == all[r] && k < r);
+      same &= to[r] == r;
+    }
+    if (same) return;
+    unsigned char promised[REPLICAS], content[REPLICAS], map[REPLICAS], pend[REPLICAS];
+    for (int r = 0; r < REPLICAS; r++) {
+      promised[to[r]] = now.promised[r]; content[to[r]] = now.content[r]; map[to[r]] = renamed(now.map[r], to);
+    }
+    for (int r = 0; r < REPLICAS; r++) {
+      now.promised[r] = promised[r]; now.content[r] = content[r]; now.map[r] = map[r];
+    }
+    now.window = renamed(now.window, to);
+    now.s_sync = renamed(now.s_sync, to);
+    for (int e = 1; e <= EPOCHS; e++) {
+      now.sync[e] = renamed(now.sync[e], to);
+      now.windows[e] = renamed(now.windows[e], to);
+      now.must[e] = renamed(now.must[e], to);
+      now.answered[e] = renamed(now.answered[e], to);
+      if (now.joiner[e]) now.joiner[e] = to[now.joiner[e] - 1] + 1;
+      if (now.cas[e] && now.cas[e] != JOINED) now.cas[e] = to[now.cas[e] - 1] + 1;
+      if (now.phase[e] == FENCING) now.from[e] = renamed(now.from[e], to);
+      else if (now.from[e]) now.from[e] = to[now.from[e] - 1] + 1;
+#ifdef READS
+      now.lease[e] = renamed(now.lease[e], to);
+#endif
+      for (int r = 0; r < REPLICAS; r++) pend[to[r]] = now.pend[e].r[r];
+      for (int r = 0; r < REPLICAS; r++) now.pend[e].r[r] = pend[r];
+    }
+  }
+}
+#define RENUMBER c_code { renumber(); }
+#else
+#define RENUMBER skip
+#endif
 
 /* I1, I5, I6, I7, I8; the others stand where their event is. */
 inline check() {
@@ -143,7 +218,8 @@ inline check() {
   broken = (s_sync == 0 && ON(6) -> 6 : broken);
   k = 0; l = 0;
   must_hold(broken, broken == 0);
-  broken = 0
+  broken = 0;
+  RENUMBER
 }
 
 /* Nothing that coordinator e still does can reach a replica or the store: one state instead of many. */
@@ -190,6 +266,10 @@ inline promise(r, e) {
 #ifdef M11
   durable[r] = promised[r];
 #endif
+#ifdef READS
+  lease[promised[r]] = lease[promised[r]] | (promised[r] < e && phase[promised[r]] == SERVING &&
+    (HAS(sync[promised[r]], r) || joiner[promised[r]] == r + 1) -> BIT(r) : 0);
+#endif
   promised[r] = e
 }
 
@@ -215,9 +295,15 @@ inline give_up(e) {
 
 #ifdef READS
 #ifdef S6
-#define LEASES(e, r) ((sync[e] & ~lease[e] & ~BIT(r)) == 0)
+#define LESSORS(e) sync[e]
 #else
-#define LEASES(e, r) ((must[e] & ~lease[e] & ~BIT(r)) == 0)
+#define LESSORS(e) must[e]
+#endif
+#define LEASE(e, k) (HAS(lease[e], k) || promised[k] == (e) || !HAS(LESSORS(e), k))
+#if REPLICAS == 2
+#define LEASES(e, r) LEASE(e, 1 - (r))
+#else
+#define LEASES(e, r) (LEASE(e, ((r) + 1) % 3) && LEASE(e, ((r) + 2) % 3))
 #endif
 #ifdef S7
 #define LEASED(e, r) true
@@ -341,7 +427,8 @@ end:
        found[e] = content[r];
        stamp[e] = VALUE(e, sent[e]);
        stage[e] = READ;
-       printf("epoch %d reads %d.%d of replica %d for its joiner\n", e, V(found[e]), r)
+       printf("epoch %d reads %d.%d of replica %d for its joiner\n", e, V(found[e]), r);
+       check()
      }
   /* Write it to the joiner, never over a write newer than what was read. */
   :: d_step {
@@ -500,16 +587,12 @@ end:
      }
 #endif
 #ifdef READS
-  /* r gives a lease; time passes, and it expires for both. */
-  :: d_step {
-       phase[e] == SERVING && promised[r] == e && !HAS(lease[e], r) && (HAS(sync[e], r) || joiner[e] == r + 1) ->
-       printf("replica %d gives a lease to epoch %d\n", r, e);
-       lease[e] = lease[e] | BIT(r)
-     }
+  /* Time passes. */
   :: d_step {
        HAS(lease[e], r) ->
        printf("the lease of replica %d to epoch %d expires\n", r, e);
-       lease[e] = lease[e] & ~BIT(r)
+       lease[e] = lease[e] & ~BIT(r);
+       check()
      }
   /* A read from r, local or remote: when it is done, r's promise and leases from every other member. */
   :: d_step {
@@ -567,7 +650,8 @@ end:
           pend[e].r[joiner[e] - 1] = current[e]
        :: else
        fi;
-       printf("epoch %d writes %d.%d\n", e, V(current[e]))
+       printf("epoch %d writes %d.%d\n", e, V(current[e]));
+       check()
      }
   :: d_step {
        phase[e] == SERVING && current[e] != 0 &&
@@ -587,7 +671,8 @@ end:
   :: d_step {
        joiner[e] != 0 && cas[e] == 0 ->
        printf("epoch %d gives up its joiner\n", e);
-       give_up(e)
+       give_up(e);
+       check()
      }
   :: d_step {
        s_epoch == e - 1 && phase[e] == NONE ->
@@ -596,7 +681,8 @@ end:
        s_active = false;
        phase[e] = FENCING;
        from[e] = s_sync;
-       retire_all()
+       retire_all();
+       check()
      }
   :: d_step {
        phase[e] == COPYING && answered[e] == sync[e] && s_epoch == e ->
