@@ -1,32 +1,84 @@
 // Coordinator: the one writer of a volume, under one epoch.
 //
 // Loop thread of the volume. Overlapping writes take effect in the order of the calls. What is
-// acknowledged is durable on every in-sync replica (here: the local one). After kFenced nothing is
-// acknowledged again. close() waits for the calls in flight; later ones get kClosed.
+// acknowledged is durable on every in-sync replica. What is read has been acknowledged. While too
+// few members answer, or a change of the configuration waits for the state store, calls wait: they
+// are suspended, not failed. After kFenced nothing is acknowledged again. README.md has the
+// protocol.
+//
+// Life: open() or take_over(), any number of calls, then release(), close() or abandon(), then
+// destruction.
 #pragma once
 
 #include <cstdint>
 #include <memory>
-#include <set>
+#include <string>
 #include <vector>
 
 #include "base/error.h"
+#include "format/config_format.h"
+#include "replicate/config_store.h"
+#include "replicate/port.h"
 #include "runtime/gate.h"
 #include "runtime/task.h"
 #include "store/replica.h"
 
 namespace hf {
 
+class CoordinatorCore;
+
+// How a coordinator reaches the members of its volume.
+class PortFactory {
+ public:
+  virtual ~PortFactory() = default;
+  // A port without a session yet. kUnavailable, kTimeout, kNotFound (there is no such replica
+  // there).
+  virtual Task<Result<std::shared_ptr<ReplicaPort>>> open(VolumeMember member) = 0;
+  // Of this node: read from first.
+  virtual bool is_local(const VolumeMember& member) const = 0;
+};
+
+// Who takes over, and with what. References stay valid until the coordinator has ended.
+struct CoordinatorSpec {
+  CoordinatorSpec(Clock& c, ConfigStore& s, PortFactory& p) : clock(c), configs(s), ports(p) {}
+  VolumeId volume;
+  NodeId node;
+  uint64_t instance = 0;  // random per coordinator
+  Clock& clock;
+  ConfigStore& configs;
+  PortFactory& ports;
+};
+
+// For inspection.
+struct MemberStatus {
+  MemberStatus() = default;
+  VolumeMember member;
+  bool in_sync = false;
+  bool reachable = false;
+  bool resyncing = false;
+  uint64_t resync_bytes_total = 0, resync_bytes_done = 0;
+  std::string trouble;  // why it is not in sync or not reachable
+};
+
 class Coordinator {
  public:
-  // Promises `epoch` on the replica (durable before it returns), then serves. kFenced when the replica
-  // has promised a newer one.
+  // The simple case: a volume of one replica on this node, without a configuration in the state
+  // store. Promises `epoch` on the replica (durable before it returns), then serves. kFenced when
+  // the replica has promised a newer one.
   static Task<Result<std::unique_ptr<Coordinator>>> open(std::shared_ptr<Replica> replica,
                                                          uint64_t epoch);
+  // Attach, planned move and failover alike: becomes the coordinator, whoever was it before, and
+  // returns when it serves. kUnavailable: no in-sync member answered (it may be asked again);
+  // kFenced, kConflict: somebody else took over meanwhile; kFailedPrecondition: a replica knows
+  // more than the state store, which must have been rolled back: the volume is in quarantine.
+  static Task<Result<std::unique_ptr<Coordinator>>> take_over(CoordinatorSpec spec);
+  ~Coordinator();
 
-  uint64_t size() const { return replica_->size(); }
-  uint64_t epoch() const { return epoch_; }
-  bool is_fenced() const { return fenced_; }
+  uint64_t size() const;
+  uint64_t epoch() const;
+  bool is_fenced() const;
+  VolumeConfig config() const;
+  std::vector<MemberStatus> members() const;
 
   Task<Status> read(uint64_t offset, MutableByteSpan out);
   Task<Status> write(uint64_t offset, ByteSpan data);
@@ -34,39 +86,28 @@ class Coordinator {
   Task<Status> discard(uint64_t offset, uint64_t length);
   Task<Status> flush();
   Task<Result<std::vector<DataExtent>>> extents(uint64_t offset, uint64_t length, size_t limit);
-  // Between the writes called before and those called after.
+  // Between the writes called before and those called after; the same moment on every in-sync
+  // replica. A member that is away or being resynced does not get it. kConflict: a part of the
+  // members has a snapshot of this id from before, of another moment: it is gone now, ask with
+  // another id.
   Task<Result<SnapshotInfo>> snapshot(SnapshotId id);
+  // On every in-sync replica.
+  Task<Status> delete_snapshot(SnapshotId id);
   Task<Status> resize(uint64_t size_bytes);
 
-  // Idempotent. The replica stays open in its pool.
-  Task<void> close() { return gate_.close(); }
+  // A planned end: refuses new calls, waits for those in flight, gives the leases back and records
+  // that nobody serves, so that the next take_over need not wait. The error tells that this was not
+  // recorded.
+  Task<Status> release();
+  // Refuses new calls, waits for those in flight. Idempotent. The replicas stay open in their
+  // pools.
+  Task<void> close();
+  // The same at once: calls in flight end with kClosed and may have happened.
+  Task<void> abandon();
 
  private:
-  Coordinator(std::shared_ptr<Replica> replica, uint64_t epoch)
-      : replica_(std::move(replica)), epoch_(epoch) {}
-  // The stamp of the next write. Commit: with one replica, everything below the first that has not been
-  // answered.
-  WriteHeader next_header();
-  // The write has ended: the replica knows at once how far all have been answered.
-  void answered(const WriteHeader& header);
-  Stamp commit() const {
-    return Stamp{epoch_, in_flight_.empty() ? sequence_ : *in_flight_.begin() - 1};
-  }
-  Error refusal() const;
-  bool may_serve() const { return !fenced_ && !gate_.is_closed(); }
-  // Notices a fence in an answer.
-  template <typename T>
-  T seen(T result) {
-    if (result.code() == ErrorCode::kFenced) fenced_ = true;
-    return result;
-  }
-
-  std::shared_ptr<Replica> replica_;
-  uint64_t epoch_;
-  uint64_t sequence_ = 0;
-  std::set<uint64_t> in_flight_;
-  bool fenced_ = false;
-  Gate gate_;
+  explicit Coordinator(std::unique_ptr<CoordinatorCore> core);
+  std::unique_ptr<CoordinatorCore> core_;
 };
 
 }  // namespace hf

@@ -1,0 +1,82 @@
+#include "replicate/decide.h"
+
+#include <algorithm>
+
+namespace hf {
+
+Verdict judge(const Answers& a) {
+  if (a.held || (a.required & ~(a.answered | a.refused)) != 0) return Verdict::kWait;
+  const uint8_t refused = a.required & a.refused & static_cast<uint8_t>(~a.answered);
+  if (refused == 0) return Verdict::kAcknowledge;
+  return (a.required & a.answered) == 0 ? Verdict::kRefuse : Verdict::kDropRefusers;
+}
+
+AnswerKind kind_of(ErrorCode code) {
+  switch (code) {
+    case ErrorCode::kOk:
+      return AnswerKind::kDone;
+    case ErrorCode::kNoSpace:
+    case ErrorCode::kLimitExceeded:
+    case ErrorCode::kNotFound:
+      return AnswerKind::kRefused;
+    case ErrorCode::kFenced:
+      return AnswerKind::kFenced;
+    case ErrorCode::kUnavailable:
+    case ErrorCode::kTimeout:
+    case ErrorCode::kClosed:
+    case ErrorCode::kConflict:
+    case ErrorCode::kProtocol:
+      return AnswerKind::kUnreachable;
+    default:
+      return AnswerKind::kBroken;
+  }
+}
+
+uint8_t to_drop(const Attendance& a) {
+  const uint8_t drop = a.required & a.overdue & static_cast<uint8_t>(~a.reachable);
+  const uint8_t stay = a.in_sync & a.reachable;
+  return stay == 0 ? 0 : drop;
+}
+
+uint8_t choose_source(uint8_t candidates, uint8_t local) {
+  if ((candidates & local) != 0) candidates &= local;
+  const std::vector<uint8_t> slots = slots_of(candidates);
+  return slots.empty() ? kNobody : slots.front();
+}
+
+VolumeConfig without(VolumeConfig config, uint8_t dropped) {
+  config.in_sync &= static_cast<uint8_t>(~dropped);
+  for (VolumeMember& member : config.members) {
+    if ((slot_bit(member.slot) & dropped) != 0) member.left_generation = config.generation + 1;
+  }
+  return config;
+}
+
+VolumeConfig with(VolumeConfig config, uint8_t joined) {
+  config.in_sync |= joined;
+  for (VolumeMember& member : config.members) {
+    if ((slot_bit(member.slot) & joined) == 0) continue;
+    member.left_generation = 0;
+    member.whole = false;
+  }
+  return config;
+}
+
+void add_size_difference(RangeSet& set, uint64_t one_size, uint64_t other_size) {
+  const uint64_t low = std::min(one_size, other_size), high = std::max(one_size, other_size);
+  set.add(low, high - low);
+}
+
+std::vector<std::pair<uint64_t, uint64_t>> chunks_of(const RangeSet& set, uint64_t chunk) {
+  std::vector<std::pair<uint64_t, uint64_t>> chunks;
+  for (const auto& [begin, end] : set.ranges()) {
+    for (uint64_t at = begin; at < end;) {
+      const uint64_t stop = std::min(end, (at / chunk + 1) * chunk);
+      chunks.emplace_back(at, stop - at);
+      at = stop;
+    }
+  }
+  return chunks;
+}
+
+}  // namespace hf

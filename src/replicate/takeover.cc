@@ -1,0 +1,258 @@
+#include <algorithm>
+
+#include "base/log.h"
+#include "replicate/coordinator_core.h"
+#include "replicate/mutants.h"
+#include "runtime/fault_point.h"
+
+namespace hf {
+namespace {
+
+constexpr int kClaims = 5;
+
+}  // namespace
+
+Task<Status> CoordinatorCore::take_over() {
+  Status done = co_await claim();
+  HF_CO_TRY(done);
+  done = co_await fence_members();
+  HF_CO_TRY(done);
+  done = co_await reconcile();
+  HF_CO_TRY(done);
+  start_background();
+  co_return Status();
+}
+
+// Step 1: the epoch is ours. Whoever had it cannot change the configuration any more.
+Task<Status> CoordinatorCore::claim() {
+  for (int attempt = 0; attempt < kClaims; ++attempt) {
+    Result<StoredConfig> stored = co_await spec_->configs.load(spec_->volume);
+    HF_CO_TRY(stored);
+    VolumeConfig next = stored->config;
+    ++next.epoch;
+    next.coordinator = spec_->node;
+    next.instance = spec_->instance;
+    next.phase = VolumePhase::kRecovering;
+    Result<ConfigChange> change =
+        co_await spec_->configs.replace(std::move(*stored), next, CancelToken(stop_));
+    HF_CO_TRY(change);
+    if (!change->done) continue;
+    record_ = std::move(change->now);
+    epoch_ = record_.config.epoch;
+    for (const VolumeMember& member : record_.config.members) add_peer(member);
+    co_return Status();
+  }
+  co_return make_error(ErrorCode::kConflict,
+                       "volume {} is being taken over by others again and again; try again",
+                       spec_->volume.to_string());
+}
+
+Task<void> CoordinatorCore::fence_member(Peer& peer, MonoTime until) {
+  ++fencing_;
+  co_await try_to_fence(peer, until);
+  --fencing_;
+  changed_.notify_all();
+}
+
+Task<void> CoordinatorCore::try_to_fence(Peer& peer, MonoTime until) {
+  while (running() && !fencing_over_ && spec_->clock.now() < until) {
+    PortPtr port;
+    Result<FenceAnswer> answer = co_await open_session(peer, &port, kFenceWithin);
+    if (answer.ok() && running() && !fencing_over_) {
+      const Duration left = lease_wait(answer->lease_left);
+      if (left > Duration{}) HF_PROBE("replicate.lease_left");
+      leases_end_ = std::max(leases_end_, spec_->clock.now() + left);
+      peer.port = std::move(port);
+      fenced_members_.emplace(peer.info.slot, std::move(*answer));
+      co_return;
+    }
+    if (port != nullptr) port->close();
+    if (answer.ok()) co_return;
+    peer.trouble = answer.error();
+    if (answer.code() == ErrorCode::kFenced) {
+      fence_refused_ = answer.error();
+      co_return;
+    }
+    Status slept = co_await spec_->clock.sleep_for(kRetryFirst, CancelToken(stop_));
+    if (!slept.ok()) co_return;
+  }
+}
+
+// Step 2: the members promise the epoch. One of the in-sync set is enough for safety: nothing is
+// acknowledged without it. The others are waited for a little, so that they need not be left out.
+Task<Status> CoordinatorCore::fence_members() {
+  const MonoTime start = spec_->clock.now();
+  const MonoTime patience = start + kTakeoverPatience, end = start + kTakeoverGivesUp;
+  (void)spawn(background_, alarm(patience));
+  (void)spawn(background_, alarm(end));
+  uint8_t wanted = record_.config.in_sync;
+  if (mutant(ReplicateMutant::kOutsiderIsSource)) wanted = record_.config.member_mask();
+  for (uint8_t slot : slots_of(wanted)) (void)spawn(background_, fence_member(*peer(slot), end));
+  while (running() && !abandoned_ && !fence_refused_) {
+    const MonoTime now = spec_->clock.now();
+    if (fencing_ == 0 || (!fenced_members_.empty() && now >= patience) || now >= end) break;
+    co_await changed_.wait();
+  }
+  fencing_over_ = true;
+  if (!running() || abandoned_) co_return refusal();
+  if (fence_refused_) {
+    Result<StoredConfig> now = co_await spec_->configs.load(spec_->volume);
+    HF_CO_TRY(now);
+    if (now->config.epoch > epoch_) co_return *fence_refused_;
+    co_return make_error(
+        ErrorCode::kFailedPrecondition,
+        "volume {} is in quarantine: the state store knows epoch {}, but {}; it has lost changes "
+        "(restored from an old copy?); rebuild it from the replicas",
+        spec_->volume.to_string(), epoch_, fence_refused_->message());
+  }
+  for (const auto& [slot, answer] : fenced_members_) {
+    const Result<VolumeConfig> copy = decode_config(answer.config);
+    if (!copy.ok() || copy->generation <= record_.config.generation) continue;
+    co_return make_error(ErrorCode::kFailedPrecondition,
+                         "volume {} is in quarantine: the state store knows generation {} of its "
+                         "configuration, member {} knows {}; rebuild it from the replicas",
+                         spec_->volume.to_string(), record_.config.generation, slot,
+                         copy->generation);
+  }
+  if (!fenced_members_.empty()) co_return Status();
+  std::string why;
+  for (uint8_t slot : slots_of(wanted)) {
+    const std::optional<Error>& trouble = peer(slot)->trouble;
+    why += fmt::format("; member {}: {}", slot, trouble ? trouble->to_string() : "no answer");
+  }
+  co_return make_error(ErrorCode::kUnavailable, "volume {}: no in-sync member answers{}",
+                       spec_->volume.to_string(), why);
+}
+
+// Step 3: what only some of them have, all of them get, or lose.
+Task<Status> CoordinatorCore::reconcile() {
+  uint8_t good = 0;
+  RangeSet windows;
+  for (const auto& [slot, answer] : fenced_members_) {
+    Peer& member = *peer(slot);
+    const PortPtr port = member.port;
+    Status collected = co_await collect(port, std::nullopt, &windows);
+    if (collected.code() == ErrorCode::kFenced) co_return collected;
+    if (collected.ok()) good |= member.bit;
+    if (!collected.ok()) lose(member, port, collected.error());
+  }
+  if (!windows.empty()) HF_PROBE("replicate.reconciles");
+  bool done = false;
+  while (good != 0 && !done && running() && !abandoned_) {
+    done = co_await reconcile_once(&good, windows);
+  }
+  if (!running() || abandoned_) co_return refusal();
+  if (good == 0) {
+    co_return make_error(ErrorCode::kUnavailable,
+                         "volume {}: its in-sync members were lost while they were reconciled",
+                         spec_->volume.to_string());
+  }
+  co_return co_await activate(good);
+}
+
+// False: somebody has fallen out of `good`; what is written must then be marked for more.
+Task<bool> CoordinatorCore::reconcile_once(uint8_t* good, const RangeSet& windows) {
+  uint8_t slot = choose_source(*good, local_mask());
+  if (mutant(ReplicateMutant::kOutsiderIsSource)) slot = slots_of(*good).back();
+  Peer& source = *peer(slot);
+  size_ = fenced_members_.at(slot).size_bytes;
+  const uint8_t before = *good;
+  for (uint8_t other : slots_of(*good & static_cast<uint8_t>(~source.bit))) {
+    if (mutant(ReplicateMutant::kNoReconcile)) break;
+    Peer& target = *peer(other);
+    bool alike = co_await make_like(target, source, windows);
+    if (alike) continue;
+    if (source.port == nullptr) *good &= static_cast<uint8_t>(~source.bit);
+    if (target.port == nullptr) *good &= static_cast<uint8_t>(~target.bit);
+    if (*good == before) *good = 0;  // fenced
+    co_return false;
+  }
+  const SlotMask absent = record_.config.member_mask() & static_cast<uint8_t>(~*good);
+  RangeSet marks = windows;
+  marks.cut_at(size_);
+  if (absent == 0 || marks.empty() || mutant(ReplicateMutant::kWindowNotMarked)) co_return true;
+  for (uint8_t each : slots_of(*good)) {
+    Peer& member = *peer(each);
+    bool marked = co_await mark(member, absent, marks);
+    if (!marked) *good &= static_cast<uint8_t>(~member.bit);
+  }
+  co_return *good == before;
+}
+
+// Size first, then content. Whoever fails has no port afterwards.
+Task<bool> CoordinatorCore::make_like(Peer& target, Peer& source, RangeSet differ) {
+  const PortPtr to = target.port, from = source.port;
+  uint64_t& size = fenced_members_.at(target.info.slot).size_bytes;
+  if (size != size_) {
+    add_size_difference(differ, size, size_);
+    Status resized = co_await to->resize(copy_header(), size_);
+    if (!resized.ok()) {
+      lose(target, to, resized.error());
+      co_return false;
+    }
+    size = size_;
+  }
+  differ.cut_at(size_);
+  for (const auto& [offset, length] : chunks_of(differ, kCopyChunk)) {
+    auto buffer = std::make_shared<AlignedBuffer>(length);
+    Status done = co_await from->read(offset, buffer->span());
+    if (!done.ok()) {
+      lose(source, from, done.error());
+      co_return false;
+    }
+    HF_PROBE("replicate.reconciled_chunk");
+    if (all_zero(buffer->span())) {
+      done = co_await to->write_zeroes(copy_header(), offset, length);
+    } else {
+      done = co_await to->write(copy_header(), offset, WriteData::of(std::move(buffer)));
+    }
+    if (!done.ok()) {
+      lose(target, to, done.error());
+      co_return false;
+    }
+  }
+  co_return true;
+}
+
+Task<bool> CoordinatorCore::mark(Peer& peer, SlotMask slots, const RangeSet& set) {
+  const PortPtr port = peer.port;
+  auto at = set.ranges().begin();
+  while (at != set.ranges().end()) {
+    std::vector<ByteRange> some;
+    for (; at != set.ranges().end() && some.size() < kRangesAtATime; ++at) {
+      ByteRange& range = some.emplace_back();
+      range.offset = at->first;
+      range.length = at->second - at->first;
+    }
+    Status marked = co_await port->mark_dirty(copy_header(), slots, std::move(some));
+    if (!marked.ok()) {
+      lose(peer, port, marked.error());
+      co_return false;
+    }
+  }
+  co_return true;
+}
+
+// Step 4. What the old coordinator may still read ends first.
+Task<Status> CoordinatorCore::activate(uint8_t good) {
+  if (!mutant(ReplicateMutant::kLeaseNotAwaited)) {
+    Status waited = co_await spec_->clock.sleep_until(leases_end_, CancelToken(stop_));
+    HF_CO_TRY(waited);
+  }
+  bool done = false;
+  while (!done && running()) {
+    const uint8_t left_out = record_.config.in_sync & static_cast<uint8_t>(~good);
+    VolumeConfig next = without(record_.config, left_out);
+    next.in_sync = good;
+    next.phase = VolumePhase::kActive;
+    done = co_await replace_config(std::move(next));
+  }
+  if (!done) co_return refusal();
+  required_ = good;
+  for (const auto& peer : peers_) peer->receives = (good & peer->bit) != 0 && peer->port != nullptr;
+  co_await spread_config(good);
+  if (!running()) co_return refusal();
+  co_return Status();
+}
+
+}  // namespace hf
