@@ -1,0 +1,404 @@
+// One thing at a time: how long writes stall, what a resync copies, what is refused, and orders of
+// events that random seeds meet too rarely.
+#include <gtest/gtest.h>
+
+#include "../store/model.h"
+#include "base/log.h"
+#include "cluster.h"
+#include "format/segment_format.h"
+
+namespace hf::replicate_sim {
+namespace {
+
+Shape quiet() {
+  Shape shape;
+  shape.clients = 0;
+  return shape;
+}
+
+class Steps : public testing::Test {
+ protected:
+  void make(Shape shape = quiet(), uint64_t seed = 1) {
+    set_log_level(LogLevel::kOff);
+    cluster_ = std::make_unique<SimCluster>(seed, shape);
+    drive(cluster_->create());
+  }
+  ~Steps() override {
+    if (cluster_ == nullptr) return;
+    drive(heal_and_stop());
+    EXPECT_EQ(cluster_->failure(), "");
+  }
+  void drive(Task<void> task) { cluster_->sim().run(std::move(task)); }
+  void wait(Duration d) { drive(cluster_->pause_for(d)); }
+  Node& node(size_t number) { return cluster_->node(number - 1); }
+  Coordinator& at(size_t number) { return *node(number).daemon->attachment->coordinator; }
+  double now_s() { return static_cast<double>(cluster_->sim().loop().now()) / 1e9; }
+
+  Task<void> heal_and_stop() {
+    cluster_->let_clients(false);
+    cluster_->sim().net().heal_all();
+    for (size_t i = 0; i < cluster_->size(); ++i) {
+      if (cluster_->node(i).paused) cluster_->node(i).process.proceed();
+    }
+    co_await cluster_->stop_all();
+  }
+  Task<void> keep(Task<Status> task, Status* out) { *out = co_await std::move(task); }
+  Task<void> keep_attach(size_t number) { attached_ = co_await cluster_->attach(node(number)); }
+  Status attach(size_t number) {
+    attached_ = Status();
+    drive(keep_attach(number));
+    return attached_;
+  }
+  Status detach(size_t number) {
+    Status done;
+    drive(keep(cluster_->detach(node(number)), &done));
+    return done;
+  }
+  Task<void> write_task(size_t number, uint64_t block, uint64_t value, Status* out) {
+    AlignedBuffer data(kBlockSize);
+    store_sim::fill_block(data.span(), value, block);
+    *out = co_await at(number).write(block * kBlockSize, data.span());
+  }
+  Status write(size_t number, uint64_t block, uint64_t value) {
+    Status done;
+    drive(write_task(number, block, value, &done));
+    return done;
+  }
+  Task<void> read_task(size_t number, uint64_t block, Status* out, uint64_t* value) {
+    AlignedBuffer data(kBlockSize);
+    *out = co_await at(number).read(block * kBlockSize, data.span());
+    *value = store_sim::value_of_block(data.span(), block).value_or(~uint64_t{0});
+  }
+  uint64_t read(size_t number, uint64_t block) {
+    Status done;
+    uint64_t value = 0;
+    drive(read_task(number, block, &done, &value));
+    EXPECT_TRUE(done.ok()) << done.error().to_string();
+    return value;
+  }
+  void kill(size_t number, bool power = false) { drive(cluster_->end(node(number), power)); }
+  Task<void> start_task(size_t number) {
+    bool up = co_await cluster_->start(node(number));
+    HF_ASSERT(up);
+  }
+  void start(size_t number) { drive(start_task(number)); }
+  void freeze(size_t number) {
+    node(number).paused = true;
+    node(number).process.pause();
+  }
+  void thaw(size_t number) {
+    node(number).paused = false;
+    node(number).process.proceed();
+  }
+  void isolate(size_t number) {
+    for (size_t i = 1; i <= cluster_->size(); ++i) {
+      if (i != number)
+        cluster_->sim().net().partition(node(number).host.name(), node(i).host.name());
+    }
+  }
+  Task<void> sync_task(Duration within, bool* done) {
+    *done = co_await cluster_->all_in_sync(within);
+  }
+  bool in_sync(Duration within) {
+    bool done = false;
+    drive(sync_task(within, &done));
+    return done;
+  }
+  Task<void> config_task(VolumeConfig* out) {
+    Result<StoredConfig> stored = co_await cluster_->config();
+    HF_ASSERT(stored.ok());
+    *out = stored->config;
+  }
+  VolumeConfig config() {
+    VolumeConfig out;
+    drive(config_task(&out));
+    return out;
+  }
+  // Seconds from now until a write through `number` has been acknowledged.
+  double stall(size_t number, uint64_t block, uint64_t value) {
+    const double before = now_s();
+    const Status done = write(number, block, value);
+    EXPECT_TRUE(done.ok()) << done.error().to_string();
+    return now_s() - before;
+  }
+
+  std::unique_ptr<SimCluster> cluster_;
+  Status attached_;
+};
+
+TEST_F(Steps, AKilledReplicaStallsWritesForLessThanSixTenths) {
+  double worst = 0;
+  for (uint64_t seed = 1; seed <= 20; ++seed) {
+    make(quiet(), seed);
+    ASSERT_TRUE(attach(1).ok());
+    ASSERT_TRUE(write(1, 0, 1).ok());
+    wait(std::chrono::milliseconds(seed * 7));
+    kill(3);
+    worst = std::max(worst, stall(1, 0, 2));
+    EXPECT_EQ(config().in_sync, 0b011);
+    drive(heal_and_stop());
+    cluster_.reset();
+  }
+  std::printf("worst of 20: %.3f s\n", worst);
+  EXPECT_LT(worst, 0.6);
+}
+
+TEST_F(Steps, AFrozenOrCutOffReplicaStallsWritesForLessThanASecond) {
+  double worst = 0;
+  for (uint64_t seed = 1; seed <= 20; ++seed) {
+    make(quiet(), seed);
+    ASSERT_TRUE(attach(1).ok());
+    ASSERT_TRUE(write(1, 0, 1).ok());
+    wait(std::chrono::milliseconds(seed * 7));
+    if (seed % 2 == 0) {
+      freeze(3);
+    } else {
+      isolate(3);
+    }
+    worst = std::max(worst, stall(1, 0, 2));
+    drive(heal_and_stop());
+    cluster_.reset();
+  }
+  std::printf("worst of 20: %.3f s\n", worst);
+  EXPECT_LT(worst, 1.0);
+}
+
+TEST_F(Steps, TheNodeOfTheContainerGoesAndAnotherOneWrites) {
+  double killed = 0, frozen = 0;
+  for (uint64_t seed = 1; seed <= 20; ++seed) {
+    make(quiet(), seed);
+    ASSERT_TRUE(attach(1).ok());
+    ASSERT_TRUE(write(1, 0, 1).ok());
+    wait(std::chrono::milliseconds(1000 + seed * 7));
+    const bool kills = seed % 2 == 0;
+    if (kills) {
+      kill(1);
+    } else if (seed % 4 == 1) {
+      freeze(1);
+    } else {
+      isolate(1);
+    }
+    const double before = now_s();
+    ASSERT_TRUE(attach(2).ok()) << attached_.error().to_string();
+    ASSERT_TRUE(write(2, 0, 2).ok());
+    double& worst = kills ? killed : frozen;
+    worst = std::max(worst, now_s() - before);
+    if (seed % 4 == 1) {
+      // The frozen one wakes up: nothing of it may arrive, and it says so.
+      thaw(1);
+      wait(1s);
+      EXPECT_TRUE(node(1).daemon->attachment == nullptr || at(1).is_fenced());
+      EXPECT_EQ(read(2, 0), 2u);
+    }
+    drive(heal_and_stop());
+    cluster_.reset();
+  }
+  std::printf("killed: %.3f s, frozen or cut off: %.3f s\n", killed, frozen);
+  EXPECT_LT(killed, 2.0);
+  EXPECT_LT(frozen, 2.0);
+}
+
+TEST_F(Steps, APlannedMoveIsShort) {
+  make();
+  ASSERT_TRUE(attach(1).ok());
+  ASSERT_TRUE(write(1, 0, 1).ok());
+  wait(2s);
+  const double before = now_s();
+  ASSERT_TRUE(detach(1).ok());
+  EXPECT_EQ(config().phase, VolumePhase::kDetached);
+  ASSERT_TRUE(attach(2).ok());
+  ASSERT_TRUE(write(2, 0, 2).ok());
+  const double pause = now_s() - before;
+  std::printf("pause %.3f s\n", pause);
+  EXPECT_LT(pause, 0.15);
+  EXPECT_EQ(config().in_sync, 0b111);
+}
+
+TEST_F(Steps, WithTheStateStoreAwayWritesGoOnUntilAMemberIsLost) {
+  make();
+  ASSERT_TRUE(attach(1).ok());
+  for (size_t i = 1; i <= 3; ++i) node(i).weather.away = true;
+  for (uint64_t i = 0; i < 50; ++i) {
+    EXPECT_LT(stall(1, i, i + 1), 0.1);
+    wait(100ms);
+  }
+  kill(3);
+  Status done = make_error(ErrorCode::kInternal, "not ended");
+  Gate gate;
+  (void)spawn(gate, write_task(1, 0, 77, &done));
+  wait(5s);
+  EXPECT_EQ(done.code(), ErrorCode::kInternal);  // suspended, not failed
+  for (size_t i = 1; i <= 3; ++i) node(i).weather.away = false;
+  wait(2s);
+  EXPECT_TRUE(done.ok());
+  EXPECT_EQ(read(1, 0), 77u);
+}
+
+TEST_F(Steps, AReturningMemberIsGivenWhatChangedAndNoMore) {
+  make();
+  ASSERT_TRUE(attach(1).ok());
+  for (uint64_t i = 0; i < 200; ++i) ASSERT_TRUE(write(1, i, i + 1).ok());
+  kill(3);
+  ASSERT_TRUE(write(1, 20, 1000).ok());  // unit 1
+  ASSERT_TRUE(write(1, 21, 1001).ok());
+  ASSERT_TRUE(write(1, 100, 1002).ok());  // unit 6
+  start(3);
+  ASSERT_TRUE(in_sync(10s));
+  const std::vector<MemberStatus> members = at(1).members();
+  EXPECT_LE(members[2].resync_bytes_total, 3 * kDirtyUnitBytes);
+  EXPECT_EQ(members[2].resync_bytes_done, members[2].resync_bytes_total);
+  drive(cluster_->compare_replicas());
+}
+
+// Kill one, write, kill the other, start the first: it must not serve what it has.
+TEST_F(Steps, TheOlderCopyIsNeverServed) {
+  Shape shape = quiet();
+  shape.members = 2;
+  make(shape);
+  ASSERT_TRUE(attach(3).ok());
+  ASSERT_TRUE(write(3, 0, 1).ok());
+  kill(1);
+  ASSERT_TRUE(write(3, 0, 2).ok());
+  kill(2);
+  kill(3);
+  start(1);
+  start(3);
+  EXPECT_EQ(attach(3).code(), ErrorCode::kUnavailable);
+  EXPECT_NE(attached_.error().message().find("no in-sync member answers"), std::string::npos);
+  start(2);
+  ASSERT_TRUE(attach(3).ok()) << attached_.error().to_string();
+  EXPECT_EQ(read(3, 0), 2u);
+  ASSERT_TRUE(in_sync(10s));
+  drive(cluster_->compare_replicas());
+}
+
+TEST_F(Steps, AStateStoreThatWasRolledBackPutsTheVolumeIntoQuarantine) {
+  make();
+  const auto key = ConfigStore::key_of(cluster_->volume());
+  const std::string old = encode_config(config());
+  ASSERT_TRUE(attach(1).ok());
+  ASSERT_TRUE(detach(1).ok());
+  ASSERT_TRUE(attach(2).ok());
+  kill(2);
+  cluster_->state().tamper(key, old);
+  EXPECT_EQ(attach(1).code(), ErrorCode::kFailedPrecondition);
+  EXPECT_NE(attached_.error().message().find("quarantine"), std::string::npos);
+}
+
+TEST_F(Steps, AllMembersLostAndTheVolumeWaitsForThem) {
+  make();
+  ASSERT_TRUE(attach(1).ok());
+  ASSERT_TRUE(write(1, 3, 5).ok());
+  for (size_t i = 1; i <= 3; ++i) kill(i, true);
+  for (size_t i = 1; i <= 3; ++i) start(i);
+  ASSERT_TRUE(attach(2).ok()) << attached_.error().to_string();
+  EXPECT_EQ(read(2, 3), 5u);
+}
+
+TEST_F(Steps, ResizeReachesEveryMemberAlsoOneThatWasAway) {
+  make();
+  ASSERT_TRUE(attach(1).ok());
+  ASSERT_TRUE(write(1, 3, 5).ok());
+  kill(2);
+  Status done;
+  drive(keep(at(1).resize(700 * kBlockSize), &done));
+  ASSERT_TRUE(done.ok()) << done.error().to_string();
+  ASSERT_TRUE(write(1, 650, 6).ok());
+  start(2);
+  ASSERT_TRUE(in_sync(10s));
+  for (size_t i = 1; i <= 3; ++i)
+    EXPECT_EQ(node(i).daemon->service->replica().size(), 700 * kBlockSize);
+  ASSERT_TRUE(detach(1).ok());
+  ASSERT_TRUE(attach(2).ok());
+  EXPECT_EQ(at(2).size(), 700 * kBlockSize);
+  EXPECT_EQ(read(2, 650), 6u);
+}
+
+TEST_F(Steps, WhatOneMemberHasDamagedIsReadElsewhereAndMended) {
+  make();
+  ASSERT_TRUE(attach(1).ok());
+  ASSERT_TRUE(write(1, 3, 5).ok());
+  Status done;
+  drive(keep(node(1).daemon->pool->wait_drained(), &done));
+  ASSERT_TRUE(done.ok());
+  const std::string path =
+      fmt::format("/pool/volumes/{}/seg/{}", node(1).replica.to_string(), segment_name(0, 1));
+  ASSERT_TRUE(node(1).disk.rot(path, 3 * kBlockSize)) << path;
+  EXPECT_EQ(read(1, 3), 5u);
+  wait(1s);
+  AlignedBuffer data(kBlockSize);
+  drive(keep(node(1).daemon->service->replica().read(3 * kBlockSize, data.span()), &done));
+  EXPECT_TRUE(done.ok()) << "not mended: " << done.error().to_string();
+}
+
+// --- the wire
+// ---------------------------------------------------------------------------------------
+
+class Wire : public Steps {
+ protected:
+  Task<void> garbage_task(std::vector<std::byte> bytes, bool* closed) {
+    std::string address = fmt::format("tcp:{}:7000", node(2).host.ip());
+    Result<std::unique_ptr<Stream>> stream =
+        co_await node(1).daemon->world.net.connect(std::move(address), 1s);
+    HF_ASSERT(stream.ok());
+    Status sent = co_await (*stream)->write_bytes(bytes);
+    (void)sent;
+    std::byte in[64];
+    while (true) {
+      Result<size_t> got = co_await (*stream)->read_some(in);
+      if (!got.ok() || *got == 0) break;
+    }
+    *closed = true;
+    (*stream)->close();
+  }
+  Task<void> fence_task(PeerTarget target, ErrorCode* code) {
+    Gate gate;
+    std::string address = fmt::format("tcp:{}:7000", node(2).host.ip());
+    Result<std::shared_ptr<PeerPort>> port =
+        co_await PeerPort::connect(node(1).daemon->world.net, std::move(address), target, 1s, gate);
+    HF_ASSERT(port.ok());
+    Session session;
+    session.epoch = session.number = 1;
+    Result<FenceAnswer> answer = co_await (*port)->fence(session);
+    *code = answer.code();
+    (*port)->close();
+    co_await gate.close();
+  }
+};
+
+TEST_F(Wire, GarbageClosesTheConnectionAndNothingElse) {
+  make();
+  ASSERT_TRUE(attach(1).ok());
+  Prng prng(5);
+  for (int i = 0; i < 20; ++i) {
+    std::vector<std::byte> bytes(prng.between(kPeerHeaderBytes, 300));
+    for (std::byte& byte : bytes) byte = static_cast<std::byte>(prng.next());
+    if (i % 2 == 0) std::memcpy(bytes.data(), "HFRP\1\0\1\0", 8);
+    bool closed = false;
+    drive(garbage_task(bytes, &closed));
+    EXPECT_TRUE(closed);
+  }
+  EXPECT_TRUE(write(1, 0, 1).ok());
+  EXPECT_EQ(config().in_sync, 0b111);
+}
+
+TEST_F(Wire, AnotherClusterOrReplicaIsRefusedByName) {
+  make();
+  PeerTarget target;
+  target.cluster = cluster_->cluster();
+  target.volume = cluster_->volume();
+  target.replica = node(3).replica;  // another port's replica
+  ErrorCode code{};
+  drive(fence_task(target, &code));
+  EXPECT_EQ(code, ErrorCode::kNotFound);
+  target.replica = node(2).replica;
+  target.cluster = ClusterId::from_random(1, 2);
+  drive(fence_task(target, &code));
+  EXPECT_EQ(code, ErrorCode::kWrongOwner);
+  target.cluster = cluster_->cluster();
+  drive(fence_task(target, &code));
+  EXPECT_EQ(code, ErrorCode::kOk);
+}
+
+}  // namespace
+}  // namespace hf::replicate_sim
