@@ -13,7 +13,7 @@
 // What was altered on the way is kProtocol. Keys are changed by the sender after kRekeyRecords
 // records.
 //
-// One loop. Nothing here blocks it: a handshake costs about 0.2 ms of CPU. Memory of a stream:
+// One loop. Nothing here blocks it: a handshake costs some milliseconds of CPU at most (tls_bench). Memory of a stream:
 // kInBytes + 2 × (kOutBytes + one record), and OpenSSL's own (about 50 KiB).
 #pragma once
 
