@@ -163,7 +163,53 @@ int exit_status_of(int pidfd) {
   return info.si_code == CLD_EXITED ? info.si_status : 128 + info.si_status;
 }
 
+class UringChild final : public Child {
+ public:
+  UringChild(UringLoop& loop, pid_t pid, OwnedFd pidfd)
+      : loop_(loop), pid_(pid), pidfd_(std::move(pidfd)) {}
+  ~UringChild() override {
+    HF_ASSERT(ended_, "the handle of child {} goes before the child", pid_);
+  }
+  int pid() const override { return pid_; }
+  void signal(int number) override {
+    if (!ended_) (void)syscall(SYS_pidfd_send_signal, pidfd_.get(), number, nullptr, 0);
+  }
+  Task<int> wait() override {
+    UringCall ended(loop_);
+    io_uring_prep_poll_add(ended.sqe(), pidfd_.get(), POLLIN);
+    const int result = co_await ended;
+    HF_ASSERT(result >= 0, "poll of a pidfd: {}", result);
+    ended_ = true;
+    co_return exit_status_of(pidfd_.get());
+  }
+
+ private:
+  UringLoop& loop_;
+  const pid_t pid_;
+  OwnedFd pidfd_;
+  bool ended_ = false;
+};
+
 }  // namespace
+
+Result<std::unique_ptr<Child>> UringProcess::start(std::vector<std::string> argv,
+                                                   std::string log_file) {
+  HF_ASSERT(!argv.empty());
+  Result<std::string> program = find_program(argv[0]);
+  HF_TRY(program);
+  const Result<std::string> setpriv = find_program("setpriv");
+  HF_TRY(setpriv);
+  argv[0] = *program;
+  argv.insert(argv.begin(), {*setpriv, "--pdeathsig", "KILL", "--"});
+  OwnedFd log(open(log_file.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
+  if (!log.valid()) return Error::from_errno(errno, "open " + log_file);
+  const Result<pid_t> pid = spawn_program(*setpriv, argv, log.get());
+  HF_TRY(pid);
+  // The child cannot be gone: nobody but us reaps it.
+  OwnedFd pidfd(static_cast<int>(syscall(SYS_pidfd_open, *pid, 0)));
+  HF_ASSERT(pidfd.valid(), "pidfd_open: {}", errno);
+  return std::unique_ptr<Child>(new UringChild(loop_, *pid, std::move(pidfd)));
+}
 
 void UringProcess::reap_stuck() {
   std::erase_if(stuck_, [](const OwnedFd& pidfd) {

@@ -23,6 +23,9 @@ class UringProcess final : public Process {
   explicit UringProcess(UringLoop& loop) : loop_(loop), running_(kMaxAtOnce) {}
   // Output that grandchildren write after the program's own end is not waited for.
   Task<Result<CommandResult>> run(std::vector<std::string> argv, Duration timeout) override;
+  // By setpriv (util-linux), which asks the kernel for the death signal.
+  Result<std::unique_ptr<Child>> start(std::vector<std::string> argv,
+                                       std::string log_file) override;
 
  private:
   void reap_stuck();

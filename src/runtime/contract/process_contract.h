@@ -6,6 +6,7 @@
 
 #include "runtime/contract/contract_support.h"
 #include "runtime/contract/world_factory.h"
+#include "runtime/file.h"
 #include "runtime/process.h"
 
 namespace hf::contract {
@@ -123,6 +124,45 @@ TEST_P(ProcessContract, ManyAtOnceAreEachToldTheirOwn) {
   int ok = 0;
   run(run_many(world().process, &ok));
   EXPECT_EQ(ok, 100);
+}
+
+inline Task<void> start_and_end(World& world, std::string log) {
+  std::vector<std::string> argv;
+  argv.push_back("sh");
+  argv.push_back("-c");
+  argv.push_back("echo started >&2; trap 'echo told; exit 3' TERM; while :; do sleep 0.01; done");
+  Result<std::unique_ptr<Child>> child = world.process.start(std::move(argv), log);
+  HF_CO_ASSERT_OK(child);
+  EXPECT_GT((*child)->pid(), 1);
+  for (int i = 0; i < 1000; ++i) {
+    Result<std::string> text = co_await world.fs.read_file(log, 4096);
+    if (text.ok() && text->find("started") != std::string::npos) break;
+    Status slept = co_await world.clock.sleep_for(10ms, CancelToken());
+    HF_CO_ASSERT_OK(slept);
+  }
+  Status settled = co_await world.clock.sleep_for(50ms, CancelToken());  // its trap is set
+  HF_CO_ASSERT_OK(settled);
+  (*child)->signal(15);
+  int status = co_await (*child)->wait();
+  EXPECT_EQ(status, 3);
+  (*child)->signal(15);  // of a program that has ended: nothing
+  Result<std::string> text = co_await world.fs.read_file(log, 4096);
+  HF_CO_ASSERT_OK(text);
+  EXPECT_EQ(*text, "started\ntold\n");
+}
+TEST_P(ProcessContract, AProgramThatStaysIsToldToEnd) {
+  run(start_and_end(world(), under_test().scratch_dir() + "/child.log"));
+}
+
+inline Task<void> start_nothing(World& world, std::string log) {
+  std::vector<std::string> argv;
+  argv.push_back("holdfast-no-such-program");
+  Result<std::unique_ptr<Child>> child = world.process.start(std::move(argv), log);
+  EXPECT_EQ(child.code(), ErrorCode::kMissingFeature);
+  co_return;
+}
+TEST_P(ProcessContract, AProgramThatStaysMustBeInstalled) {
+  run(start_nothing(world(), under_test().scratch_dir() + "/child.log"));
 }
 
 }  // namespace hf::contract
