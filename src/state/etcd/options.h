@@ -22,6 +22,10 @@ struct EtcdOptions {
   // Goes before every key, ends in '/': one etcd may serve several clusters and other users.
   std::string prefix;
 
+  // EtcdStore::etcd_id() of the etcd that was used before: endpoints of another one are never used.
+  // 0: the one whose endpoint answers first.
+  uint64_t expect_etcd = 0;
+
   // TLS wherever ca_file is given; then the server must show a certificate of that authority for
   // the name or address in `endpoints`. The client's own certificate and key: both or neither.
   std::string ca_file;

@@ -75,17 +75,19 @@ EtcdSession::EtcdSession(World& world, EtcdOptions options)
     : clock_(world.clock),
       fs_(world.fs),
       options_(std::move(options)),
-      mailbox_(std::make_shared<Mailbox>(world.loop)) {}
+      mailbox_(std::make_shared<Mailbox>(world.loop)),
+      cluster_id_(options_.expect_etcd) {}
 
 EtcdSession::~EtcdSession() {
   HF_ASSERT(closing_.is_cancelled(), "an etcd session destroyed before close()");
 }
 
-Task<Result<std::unique_ptr<EtcdSession>>> EtcdSession::open(World& world, EtcdOptions options) {
+Task<Result<std::unique_ptr<EtcdSession>>> EtcdSession::open(World& world, EtcdOptions options,
+                                                             bool wait) {
   const Status checked = check_etcd_options(options);
   HF_CO_TRY(checked);
   std::unique_ptr<EtcdSession> session(new EtcdSession(world, std::move(options)));
-  Status started = co_await session->start();
+  Status started = co_await session->start(wait);
   if (!started.ok()) {
     co_await session->close();
     co_return started.error();
@@ -101,7 +103,7 @@ Task<Status> EtcdSession::read_secret(std::string path, std::string* out) {
   co_return Status();
 }
 
-Task<Status> EtcdSession::start() {
+Task<Status> EtcdSession::start(bool wait) {
   grpc::SslCredentialsOptions tls;
   Status read = co_await read_secret(options_.ca_file, &tls.pem_root_certs);
   HF_CO_TRY(read);
@@ -123,6 +125,7 @@ Task<Status> EtcdSession::start() {
     endpoints_.emplace_back(address, make_channel(address, credentials));
     (void)spawn(gate_, probe(endpoints_.back()));
   }
+  if (!wait) co_return Status();
   Result<EtcdEndpoint*> first = co_await pick(clock_.now() + options_.call_timeout);
   HF_CO_TRY(first);
   co_return Status();
@@ -164,6 +167,7 @@ void EtcdSession::judge_probe(EtcdEndpoint& endpoint, const grpc::Status& status
     why = "has no leader";
   }
   if (why.empty() && cluster_id_ == 0) cluster_id_ = answer.header().cluster_id();
+  endpoint.answers = status.ok();
   if (status.ok()) endpoint.status = answer;
   const bool serves = why.empty();
   if (serves != endpoint.serves || (!serves && why != endpoint.why)) {

@@ -45,6 +45,7 @@ struct EtcdEndpoint {
   std::unique_ptr<etcdserverpb::Maintenance::Stub> maintenance;
   std::unique_ptr<etcdserverpb::Auth::Stub> auth;
 
+  bool answers = false;  // the last probe, if only to say that it has no leader
   bool serves = false;
   std::string why = "not asked yet";    // it does not serve
   etcdserverpb::StatusResponse status;  // the last one
@@ -58,8 +59,10 @@ using EtcdCall = void (*)(EtcdEndpoint&, grpc::ClientContext*, const Request*, R
 class EtcdSession {
  public:
   // Reads the files that the options name. kUnavailable, with what each endpoint said, when none
-  // serves within call_timeout; kUnauthenticated, kPermissionDenied, kInvalidArgument.
-  static Task<Result<std::unique_ptr<EtcdSession>>> open(World& world, EtcdOptions options);
+  // serves within call_timeout; kUnauthenticated, kPermissionDenied, kInvalidArgument. Without
+  // `wait` it does not matter whether one serves yet.
+  static Task<Result<std::unique_ptr<EtcdSession>>> open(World& world, EtcdOptions options,
+                                                         bool wait = true);
   ~EtcdSession();  // after close()
 
   // `what` names the operation in errors. kUnavailable: did not happen. kAmbiguous: writes.
@@ -103,7 +106,7 @@ class EtcdSession {
   };
 
   EtcdSession(World& world, EtcdOptions options);
-  Task<Status> start();
+  Task<Status> start(bool wait);
   Task<Status> read_secret(std::string path, std::string* out);
   Task<void> probe(EtcdEndpoint& endpoint);
   void judge_probe(EtcdEndpoint& endpoint, const grpc::Status& status,

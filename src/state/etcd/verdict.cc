@@ -42,6 +42,7 @@ constexpr Refusal kRefusals[] = {
     {"member ID already exist", ErrorCode::kAlreadyExists, Next::kEnd},
     {"Peer URLs already exists", ErrorCode::kAlreadyExists, Next::kEnd},
     {"member not found", ErrorCode::kNotFound, Next::kEnd},
+    {"too many learner members in cluster", ErrorCode::kFailedPrecondition, Next::kEnd},
 };
 
 EtcdVerdict refused(const Refusal& refusal) {

@@ -21,25 +21,6 @@ namespace {
 constexpr char kEtcd[] = "/usr/bin/etcd";
 constexpr char kEtcdctl[] = "/usr/bin/etcdctl";
 
-// `count` loopback ports that nobody has now: all held at once, so that they differ.
-std::vector<int> free_ports(size_t count) {
-  std::vector<int> ports;
-  std::vector<int> sockets;
-  for (size_t i = 0; i < count; ++i) {
-    const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t size = sizeof address;
-    HF_ASSERT(::bind(fd, reinterpret_cast<sockaddr*>(&address), size) == 0, "{}", errno);
-    HF_ASSERT(::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) == 0, "{}", errno);
-    ports.push_back(ntohs(address.sin_port));
-    sockets.push_back(fd);
-  }
-  for (const int fd : sockets) ::close(fd);
-  return ports;
-}
-
 std::string run(const std::string& command) {
   std::string output;
   FILE* pipe = ::popen((command + " 2>&1").c_str(), "r");
@@ -71,6 +52,25 @@ pid_t spawn_child(const std::vector<std::string>& argv, const std::string& log) 
 }
 
 }  // namespace
+
+// All held at once, so that they differ.
+std::vector<int> free_ports(size_t count) {
+  std::vector<int> ports;
+  std::vector<int> sockets;
+  for (size_t i = 0; i < count; ++i) {
+    const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof address;
+    HF_ASSERT(::bind(fd, reinterpret_cast<sockaddr*>(&address), size) == 0, "{}", errno);
+    HF_ASSERT(::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) == 0, "{}", errno);
+    ports.push_back(ntohs(address.sin_port));
+    sockets.push_back(fd);
+  }
+  for (const int fd : sockets) ::close(fd);
+  return ports;
+}
 
 std::string etcd_missing() {
   for (const char* program : {kEtcd, kEtcdctl}) {

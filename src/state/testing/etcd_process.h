@@ -13,6 +13,9 @@ namespace hf::state {
 // "" when the machine has etcd and etcdctl; otherwise what is missing, for GTEST_SKIP.
 std::string etcd_missing();
 
+// Loopback ports that nobody has now.
+std::vector<int> free_ports(size_t count);
+
 struct EtcdTestOptions {
   int members = 1;
   bool tls = false;  // certificates of a CA of the test's own, clients and members must show theirs
