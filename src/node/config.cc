@@ -1,10 +1,14 @@
 #include "node/config.h"
 
-#include <fstream>
-#include <iterator>
+#include <fcntl.h>
 #include <toml++/toml.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
 
 #include "base/units.h"
+#include "uring/owned_fd.h"
 #include "uring/socket_address.h"
 
 namespace hf::node {
@@ -82,41 +86,76 @@ Status read_key(const std::string& file, std::string_view key, const toml::node&
                  "grpc_tcp, nbd_tcp, nbd_tcp_open, node_name, holder_program, export, docker_grace_s, journal_size, log_level");
 }
 
-// Who can reach the address can read and write every volume.
-Status check_nbd_tcp(const NodeConfig& config) {
-  if (config.nbd_tcp.empty()) return {};
-  const Result<SocketAddress> address = SocketAddress::parse("tcp:" + config.nbd_tcp);
+// Whether it is this machine's alone. kInvalidArgument: no numeric address with a port.
+Result<bool> is_loopback(std::string_view key, const std::string& text, int port) {
+  const Result<SocketAddress> address = SocketAddress::parse("tcp:" + text);
   const Result<std::vector<RawAddress>> raw =
       address.ok() ? resolve_numeric(*address) : Result<std::vector<RawAddress>>(address.error());
   if (!raw.ok() || raw->empty()) {
-    return make_error(ErrorCode::kInvalidArgument,
-                      "nbd_tcp \"{}\": give a numeric address and a port, as 127.0.0.1:10809",
-                      config.nbd_tcp);
+    return make_error(ErrorCode::kInvalidArgument, "{} \"{}\": give a numeric address and a port, as 127.0.0.1:{}", key,
+                      text, port);
   }
-  const std::string text = address_text(raw->front());
-  if (text.starts_with("tcp:127.") || text.starts_with("tcp:[::1]:") || config.nbd_tcp_open) {
-    return {};
-  }
+  const std::string numeric = address_text(raw->front());
+  return numeric.starts_with("tcp:127.") || numeric.starts_with("tcp:[::1]:");
+}
+
+// Who can reach the address is root here: he can delete every volume, and mount one anywhere.
+Status check_grpc_tcp(const NodeConfig& config) {
+  if (config.grpc_tcp.empty()) return {};
+  const Result<bool> loopback = is_loopback("grpc_tcp", config.grpc_tcp, 9100);
+  HF_TRY(loopback);
+  if (*loopback) return {};
+  return make_error(ErrorCode::kInvalidArgument,
+                    "grpc_tcp \"{}\" is not loopback: the API has no authentication there, whoever reaches the address "
+                    "could delete every volume; give 127.0.0.1 and reach it through ssh -L",
+                    config.grpc_tcp);
+}
+
+// Who can reach the address can read and write every volume.
+Status check_nbd_tcp(const NodeConfig& config) {
+  if (config.nbd_tcp.empty()) return {};
+  const Result<bool> loopback = is_loopback("nbd_tcp", config.nbd_tcp, 10809);
+  HF_TRY(loopback);
+  if (*loopback || config.nbd_tcp_open) return {};
   return make_error(ErrorCode::kInvalidArgument,
                     "nbd_tcp \"{}\" is not loopback: NBD has no authentication here, whoever reaches "
                     "the address has every volume; if that network is trusted, set nbd_tcp_open = true",
                     config.nbd_tcp);
 }
 
+// kNotFound for a file that is not there, and for nothing else: what is there and cannot be read may not be taken for
+// the defaults.
+Result<std::string> read_text(const std::string& path) {
+  const OwnedFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd.valid() && errno == ENOENT) {
+    return make_error(ErrorCode::kNotFound, "there is no configuration {}", path);
+  }
+  std::string text(kMaxConfigBytes + 1, '\0');
+  size_t size = 0;
+  while (size < text.size()) {
+    const ssize_t n = fd.valid() ? ::read(fd.get(), text.data() + size, text.size() - size) : -1;
+    if (n < 0 && fd.valid() && errno == EINTR) continue;
+    if (n < 0) {
+      return make_error(ErrorCode::kInvalidArgument, "the configuration {} cannot be read: {}", path,
+                        std::strerror(errno));
+    }
+    if (n == 0) break;
+    size += static_cast<size_t>(n);
+  }
+  if (size > kMaxConfigBytes) {
+    return make_error(ErrorCode::kInvalidArgument, "{} is larger than {} bytes", path, kMaxConfigBytes);
+  }
+  text.resize(size);
+  return text;
+}
+
 }  // namespace
 
 Status read_config_file(const std::string& path, NodeConfig* config) {
-  std::ifstream in(path, std::ios::binary);
-  if (!in) return make_error(ErrorCode::kNotFound, "cannot read the configuration {}", path);
-  std::string text(kMaxConfigBytes + 1, '\0');
-  in.read(text.data(), static_cast<std::streamsize>(text.size()));
-  text.resize(static_cast<size_t>(in.gcount()));
-  if (text.size() > kMaxConfigBytes) {
-    return make_error(ErrorCode::kInvalidArgument, "{} is larger than {} bytes", path,
-                      kMaxConfigBytes);
-  }
+  const Result<std::string> text = read_text(path);
+  HF_TRY(text);
   try {
-    const toml::table table = toml::parse(text, path);
+    const toml::table table = toml::parse(*text, path);
     for (const auto& [key, value] : table) HF_TRY(read_key(path, key.str(), value, config));
   } catch (const toml::parse_error& e) {
     return make_error(ErrorCode::kInvalidArgument, "{}:{}: {}", path, e.source().begin.line,
@@ -144,6 +183,14 @@ Status check_config(const NodeConfig& config) {
                       "journal_size {}: give a multiple of 4K from 16M to 16G",
                       format_size(config.journal_bytes));
   }
+  const std::pair<std::string_view, const std::string*> others[] = {
+      {"docker_socket", &config.docker_socket}, {"holder_program", &config.holder_program}};
+  for (const auto& [name, path] : others) {
+    if (!path->empty() && (*path)[0] != '/') {
+      return make_error(ErrorCode::kInvalidArgument, "{} \"{}\": give an absolute path, or \"\"", name, *path);
+    }
+  }
+  HF_TRY(check_grpc_tcp(config));
   HF_TRY(check_nbd_tcp(config));
   if (!config.export_kind.empty() && config.export_kind != "ublk" && config.export_kind != "nbd" &&
       config.export_kind != "fuse") {

@@ -16,7 +16,7 @@ struct NodeConfig {
   std::string docker_socket = "/run/docker/plugins/holdfast.sock";  // "": no Docker plugin
   std::string http_host = "127.0.0.1";
   uint16_t http_port = 9010;     // /healthz and /metrics; 0: none
-  std::string grpc_tcp;          // "127.0.0.1:9100": the SDK on TCP as well; "": Unix socket only
+  std::string grpc_tcp;  // "127.0.0.1:9100", loopback only: the SDK on TCP as well; "": Unix socket only
   // The NBD server on TCP as well: "127.0.0.1:10809"; "": Unix socket only. There is no
   // authentication, so an address that is not loopback needs nbd_tcp_open, too.
   std::string nbd_tcp;
@@ -36,7 +36,7 @@ struct NodeConfig {
   std::string mount_root() const { return state_dir + "/mounts"; }
 };
 
-// Fills `config` from a TOML file. kNotFound, kInvalidArgument.
+// Fills `config` from a TOML file. kNotFound: there is none. kInvalidArgument: it cannot be read, or not be understood.
 Status read_config_file(const std::string& path, NodeConfig* config);
 // The whole of it makes sense: absolute paths, ports, lengths that sockets allow.
 Status check_config(const NodeConfig& config);

@@ -9,11 +9,14 @@
 #include "block/default_drivers.h"
 #include "holder/client.h"
 #include "node/wait_for_lock.h"
+#include "uring/loop_device.h"
 
 namespace hf::node {
 namespace {
 
 constexpr Duration kLockPatience = 3s;
+// Twice as many as may drive a pool or a mount at once: where all of those hang, Docker's lists are still answered.
+constexpr size_t kDockerThreads = 32;
 
 Task<Status> lock_once(File& file) { co_return file.try_lock(); }
 
@@ -56,6 +59,17 @@ Task<Status> Daemon::prepare_directories() {
     }
   }
   co_return Status();
+}
+
+// The kernel shows mounts and loop devices by their real paths, and so they are found again.
+Task<Status> Daemon::resolve_directories() {
+  for (std::string* path : {&config_.state_dir, &config_.run_dir}) {
+    std::function<Result<std::string>()> look = [written = *path] { return loopdev::canonical_path(written); };
+    Result<std::string> real = co_await run_blocking<Result<std::string>>(real_->world().blocking, look);
+    HF_CO_TRY(real);
+    *path = *real;
+  }
+  co_return check_config(config_);
 }
 
 Task<Result<std::unique_ptr<File>>> Daemon::take_lock(std::string directory, std::string what) {
@@ -175,16 +189,17 @@ Status Daemon::start_sockets() {
     options.handler_threads = 2;
     Result<std::unique_ptr<api::HttpServer>> server = api::HttpServer::start(
         options, [this](const api::HttpRequest& request) { return http_api_->handle(request); });
-    HF_TRY(server);
+    if (!server.ok()) return server.error().with_context("http_host, http_port");
     http_server_ = std::move(*server);
   }
   if (!config_.docker_socket.empty()) {
     docker_ = std::make_unique<api::DockerPlugin>(*control_, *bridge_, "local");
     api::HttpServerOptions options;
     options.unix_path = config_.docker_socket;
+    options.handler_threads = kDockerThreads;
     Result<std::unique_ptr<api::HttpServer>> server = api::HttpServer::start(
         options, [this](const api::HttpRequest& request) { return docker_->handle(request); });
-    HF_TRY(server);
+    if (!server.ok()) return server.error().with_context("docker_socket");
     docker_server_ = std::move(*server);
   }
   return {};
@@ -199,6 +214,8 @@ void Daemon::stop_sockets() {
 Task<Status> Daemon::start(UringWorld& real) {
   real_ = &real;
   Status step = co_await prepare_directories();
+  HF_CO_TRY(step);
+  step = co_await resolve_directories();
   HF_CO_TRY(step);
   step = co_await take_locks();
   HF_CO_TRY(step);

@@ -34,6 +34,7 @@ class Daemon {
 
  private:
   Task<Status> prepare_directories();
+  Task<Status> resolve_directories();
   Task<Result<std::unique_ptr<File>>> take_lock(std::string directory, std::string what);
   Task<Status> take_locks();
   Task<Status> start_state();

@@ -13,6 +13,7 @@
 #include <thread>
 
 #include "base/log.h"
+#include "base/open_files.h"
 #include "mount/freeze.h"
 #include "node/daemon.h"
 #include "node/idle_trim.h"
@@ -115,6 +116,7 @@ int run(const NodeConfig& config) {
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   ::signal(SIGPIPE, SIG_IGN);
   become_io_flusher();
+  allow_all_open_files();
   Result<std::unique_ptr<UringWorld>> real = UringWorld::create(UringWorldOptions());
   if (!real.ok()) return fail(real.error());
   Event stop;

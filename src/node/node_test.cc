@@ -38,6 +38,31 @@ TEST(NodeConfig, NbdOnTcpIsForLoopbackUnlessToldOtherwise) {
   }
 }
 
+TEST(NodeConfig, GrpcOnTcpIsForLoopbackAlone) {
+  const auto with = [](const char* address) {
+    NodeConfig config;
+    config.grpc_tcp = address;
+    return check_config(config);
+  };
+  for (const char* address : {"", "127.0.0.1:9100", "[::1]:9100"}) EXPECT_TRUE(with(address).ok()) << address;
+  for (const char* address : {"0.0.0.0:9100", "10.0.0.1:9100", "[::]:9100", "localhost:9100", "127.0.0.1", "nonsense"}) {
+    const Status refused = with(address);
+    EXPECT_EQ(refused.code(), ErrorCode::kInvalidArgument) << address;
+    if (!refused.ok()) {
+      EXPECT_NE(refused.error().message().find("grpc_tcp"), std::string::npos) << address;
+    }
+  }
+}
+
+// What cannot be read is not the same as what is not there: the defaults would be another node.
+TEST(Config, AFileThatCannotBeReadIsNoMissingOne) {
+  NodeConfig config;
+  EXPECT_EQ(read_config_file(testing::TempDir() + "/no-such-file", &config).code(), ErrorCode::kNotFound);
+  const Status folder = read_config_file(testing::TempDir(), &config);
+  EXPECT_EQ(folder.code(), ErrorCode::kInvalidArgument);
+  EXPECT_EQ(read_config_file("/proc/self/mem", &config).code(), ErrorCode::kInvalidArgument) << "an I/O error";
+}
+
 TEST(Config, ReadsEveryKey) {
   NodeConfig config;
   const std::string path = write_temp(R"(
@@ -96,6 +121,12 @@ TEST(Config, RefusesWhatCannotWork) {
   EXPECT_FALSE(check_config(config).ok());
   config = NodeConfig();
   config.export_kind = "iscsi";
+  EXPECT_FALSE(check_config(config).ok());
+  config = NodeConfig();
+  config.docker_socket = "holdfast.sock";
+  EXPECT_FALSE(check_config(config).ok());
+  config = NodeConfig();
+  config.holder_program = "holdfast-holder";
   EXPECT_FALSE(check_config(config).ok());
 }
 

@@ -239,6 +239,24 @@ class MountTest(SystemTest):
         self.assertEqual(self.volume("e")["state"], "detached")
         self.daemon.holdfast("volume", "delete", "e", "--yes")
 
+    # ---- growth that cannot be
+
+    def test_a_file_system_that_cannot_grow_can_be_unmounted(self):
+        self.create("name=x,size=400M,fs=xfs")
+        at = self.mount("x")
+        run([need_program("xfs_io", "xfsprogs"), "-x", "-c", "shutdown", at])
+        for _ in range(2):
+            told = self.refused("volume", "resize", "x", "600M")
+            self.assertRegex(told, "has 600 MiB now, and its file system grows when it is mounted again: .*xfs_growfs")
+            self.assertEqual(len(told.splitlines()), 1, told)
+        self.assertEqual(self.volume("x")["size_bytes"], 600 * MIB)
+        self.unmount("x")
+        self.assertEqual(self.volume("x")["state"], "detached")
+        at = self.mount("x")
+        space = os.statvfs(at)
+        self.assertGreater(space.f_blocks * space.f_frsize, 500 * MIB)
+        self.unmount("x")
+
     # ---- mkfs
 
     def test_nothing_is_formatted_over(self):
@@ -513,6 +531,48 @@ class MountTest(SystemTest):
         self.unmount("p")
         self.assertEqual(seen(), [])
         self.assertEqual(self.volume("p")["state"], "detached")
+
+
+class Places(SystemTest):
+    """The same place by other names: a "/" too many, a link on the way, and the daemon's own folders behind links."""
+
+    def setUp(self):
+        super().setUp()
+        self.host = self.make_host()
+        os.symlink("/run/holdfast", self.host.path("run-link"))
+        self.daemon = Holdfastd(self.host, [f'run_dir = "{self.host.path("run-link")}"'])
+        os.makedirs(self.host.path("elsewhere"))
+        os.rmdir(self.daemon.state_dir)
+        os.symlink(self.host.path("elsewhere"), self.daemon.state_dir)
+        self.addCleanup(self.daemon.dispose)
+        self.daemon.start()
+        self.daemon.add_pool("2G")
+
+    def mounted(self):
+        """Where the volume is mounted, in the order of the mounts."""
+        device = self.daemon.json("volume", "inspect", "v")["attachment"]["device"]
+        return [point for point, _, source in self.host.mounts() if source == device]
+
+    def test_one_place_has_one_name(self):
+        primary = self.host.path("elsewhere", "mounts", "v")
+        os.makedirs(self.path("at", "v"))
+        os.symlink(self.path("at"), self.path("link"))
+        place = self.path("at", "v")
+        self.daemon.holdfast("volume", "create", "v", "--size", "400M")
+        for written in (place, place + "/", self.path("at") + "//v", self.path("at", ".", "v"), self.path("link", "v"), self.path("link", "v", "")):
+            for _ in range(2):
+                self.assertIn(f"mounted at {place}\n", self.daemon.holdfast("volume", "mount", "v", written).stdout)
+            # The primary mount may be seen twice: the mount root is a peer of the mount that it lies in.
+            mounted = self.mounted()
+            self.assertEqual((set(mounted), mounted.count(place)), ({primary, place}, 1), written)
+            self.daemon.kill9()
+            self.daemon.start()
+            self.assertEqual(self.daemon.json("status")["problems"], [], written)
+            self.assertEqual(self.mounted(), mounted, written)
+            self.assertEqual(len(self.daemon.json("volume", "inspect", "v")["attachment"]["mounts"]), 1)
+            self.daemon.holdfast("volume", "unmount", "v", written)
+            self.assertEqual(self.daemon.json("volume", "inspect", "v")["state"], "detached", written)
+            self.assertNotIn(place, [point for point, _, _ in self.host.mounts()], written)
 
 
 if __name__ == "__main__":
