@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/local/stream_protocol.hpp>
@@ -14,6 +15,7 @@
 #include <boost/asio/thread_pool.hpp>
 #include <boost/beast/core.hpp>
 #include <boost/beast/http.hpp>
+#include <future>
 #include <thread>
 #include <utility>
 
@@ -81,7 +83,7 @@ class Session : public std::enable_shared_from_this<Session<Protocol>> {
       refusal.body = R"({"Err":"the request is not HTTP/1.1"})";
       return write(std::move(refusal), false);
     }
-    if (ec) return;  // reset or timeout: the connection goes
+    if (ec || shared_.stopping) return;  // reset, timeout, or the end: the connection goes
     stream_.expires_after(kHandlerTimeout);
     asio::post(shared_.pool, [self = this->shared_from_this()] { self->handle(); });
   }
@@ -155,12 +157,16 @@ class Server : public HttpServer {
 
   void stop() override {
     if (stopped_.exchange(true)) return;
-    shared_.stopping = true;
-    asio::post(context_, [this] {
+    // On the context's thread: behind it no session hands a request to the pool any more, which must not be given one
+    // once it was joined.
+    on_context([this] {
       beast::error_code ignored;
+      shared_.stopping = true;
       acceptor_.close(ignored);
     });
     shared_.pool.join();
+    // The answers of the last handlers were posted before this: they are on their way when it has run.
+    on_context([] {});
     context_.stop();
     if (thread_.joinable()) thread_.join();
     if (is_unix()) ::unlink(options_.unix_path.c_str());
@@ -176,6 +182,16 @@ class Server : public HttpServer {
   }
 
  private:
+  // Returns when `work` was done on the context's thread; at once where there is none.
+  void on_context(std::function<void()> work) {
+    if (!thread_.joinable()) return;
+    std::promise<void> done;
+    asio::post(context_, [&] {
+      work();
+      done.set_value();
+    });
+    done.get_future().wait();
+  }
   static constexpr bool is_unix() { return std::is_same_v<Protocol, asio::local::stream_protocol>; }
   std::string describe() const {
     return is_unix() ? options_.unix_path
@@ -207,6 +223,8 @@ class Server : public HttpServer {
   HttpServerOptions options_;
   Shared shared_;
   asio::io_context context_{1};
+  // Runs until it is stopped, also once there is neither a listener nor a session.
+  asio::executor_work_guard<asio::io_context::executor_type> until_stopped_{context_.get_executor()};
   asio::steady_timer accept_retry_{context_};
   typename Protocol::acceptor acceptor_;
   std::thread thread_;

@@ -47,7 +47,7 @@ class HttpServer {
   virtual ~HttpServer() = default;  // stops
   // Listening on return. kInUse when another process answers there.
   static Result<std::unique_ptr<HttpServer>> start(HttpServerOptions options, HttpHandler handler);
-  // Accepts no more, lets running handlers finish, joins all threads. Idempotent.
+  // Accepts no more, lets running handlers finish and answers their clients, joins all threads. Idempotent.
   virtual void stop() = 0;
   virtual uint16_t tcp_port() const = 0;
 };

@@ -26,6 +26,7 @@ class Http : public testing::Test {
     options.handler_threads = 2;
     auto server = HttpServer::start(options, [this](const HttpRequest& request) {
       ++handled_;
+      if (request.target == "/slow") std::this_thread::sleep_for(200ms);
       HttpResponse response;
       response.body = request.method + " " + request.target + " " + std::to_string(request.body.size());
       return response;
@@ -171,6 +172,22 @@ TEST_F(Http, RefusesASocketThatIsServed) {
   EXPECT_EQ(second.code(), ErrorCode::kInUse);
   server_->stop();
   EXPECT_NE(::access(path_.c_str(), F_OK), 0);
+}
+
+// What was done is said, also by a daemon that ends; what comes after that is not begun.
+TEST_F(Http, AnswersWhatRunsWhenItStops) {
+  for (int round = 0; round < 5; ++round) {
+    const int fd = connect();
+    send(fd, post("/slow", "") + post("/behind", ""));
+    while (handled_ == 0) std::this_thread::sleep_for(1ms);
+    server_->stop();
+    server_.reset();  // closes what is open
+    const std::string answer = rest(fd);
+    EXPECT_NE(answer.find("POST /slow 0"), std::string::npos) << answer;
+    EXPECT_EQ(answer.find("/behind"), std::string::npos) << answer;
+    handled_ = 0;
+    SetUp();
+  }
 }
 
 TEST(HttpTcp, OnlyOnLoopback) {

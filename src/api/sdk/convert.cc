@@ -31,10 +31,15 @@ sdk::FSType sdk_fs(spec::FsType fs) {
   HF_UNREACHABLE();
 }
 
+// As the grammar writes a map. Refused is what it would read as another one: a label "a" of "1,b=2" as two labels.
 template <typename Map>
-std::string join_pairs(const Map& pairs) {
+Result<std::string> join_pairs(const char* what, const Map& pairs) {
   std::string text;
   for (const auto& [key, value] : pairs) {
+    if (key.find_first_of(",;=:") != std::string::npos || value.find_first_of(",;") != std::string::npos) {
+      return make_error(ErrorCode::kInvalidSpec, "{} {:?} = {:?}: a name may not have , ; = or : in it, a value no , or ;",
+                        what, key.substr(0, 64), value.substr(0, 64));
+    }
     if (!text.empty()) text += ',';
     text += value.empty() ? key : key + "=" + value;
   }
@@ -81,10 +86,22 @@ void put_throttle(spec::OptionMap* options, const sdk::IoThrottle& throttle) {
 }
 
 // Labels of the request and of the spec are one set.
-std::string join_labels(const Labels& a, const Labels& b) {
+Result<std::string> join_labels(const Labels& a, const Labels& b) {
   std::map<std::string, std::string> all(a.begin(), a.end());
   all.insert(b.begin(), b.end());
-  return join_pairs(all);
+  return join_pairs("label", all);
+}
+
+// Fields without a counterpart that promise something: which nodes keep the data, who else can reach it, where it lies.
+// The others (dedupe, readahead, …) are hints, and a volume without them is what was asked for.
+Status check_promises(const sdk::VolumeSpec& spec) {
+  const char* promise = spec.placement_strategy().ByteSizeLong() > 0 ? "placement_strategy"
+                        : spec.winshare()                            ? "winshare"
+                        : spec.proxy_write()                         ? "proxy_write"
+                        : !spec.fa_create_options().empty()          ? "fa_create_options"
+                                                                     : nullptr;
+  if (promise == nullptr) return {};
+  return make_error(ErrorCode::kNotSupported, "{} of a VolumeSpec is not supported here; leave it out", promise);
 }
 
 sdk::VolumeState sdk_state(cluster::VolumeState state) {
@@ -133,6 +150,7 @@ void fill_spec(const VolumeSpec& from, sdk::VolumeSpec* to) {
 }  // namespace
 
 Result<spec::OptionMap> sdk_options(const sdk::VolumeSpec& spec, const Labels& labels) {
+  HF_TRY(check_promises(spec));
   spec::OptionMap options;
   if (spec.size() != 0) options["size"] = std::to_string(spec.size()) + "B";
   bool known_fs = false;
@@ -147,15 +165,18 @@ Result<spec::OptionMap> sdk_options(const sdk::VolumeSpec& spec, const Labels& l
                       "format {}: Holdfast makes ext4, xfs and btrfs file systems",
                       sdk::FSType_Name(spec.format()));
   }
-  put_number(&options, "block_size", static_cast<uint64_t>(std::max<int64_t>(spec.block_size(), 0)));
-  put_number(&options, "repl", static_cast<uint64_t>(std::max<int64_t>(spec.ha_level(), 0)));
+  // Less than nothing is not absent: the grammar refuses it by name.
+  if (spec.block_size() != 0) options["block_size"] = std::to_string(spec.block_size());
+  if (spec.ha_level() != 0) options["repl"] = std::to_string(spec.ha_level());
   put_number(&options, "io_priority", static_cast<uint64_t>(spec.cos()));
   // IO_PROFILE_SEQUENTIAL is proto3's "absent" as well; absent means auto.
   if (spec.io_profile() != sdk::IO_PROFILE_SEQUENTIAL) {
     HF_TRY(put_io_profile(&options, spec.io_profile()));
   }
   put_number(&options, "snap_interval", spec.snapshot_interval());
-  put_text(&options, "labels", join_labels(labels, spec.volume_labels()));
+  const Result<std::string> all_labels = join_labels(labels, spec.volume_labels());
+  HF_TRY(all_labels);
+  put_text(&options, "labels", *all_labels);
   put_flag(&options, "shared", spec.shared() || spec.sharedv4());
   put_text(&options, "nodes", join(spec.replica_set().nodes()));
   put_number(&options, "aggregation_level", spec.aggregation_level());
@@ -173,8 +194,10 @@ Result<spec::OptionMap> sdk_options(const sdk::VolumeSpec& spec, const Labels& l
   put_flag(&options, "ephemeral", spec.ephemeral());
   put_text(&options, "storagepolicy", spec.storage_policy());
   const auto& mount_options = spec.mount_options().options();
-  put_text(&options, "mount_options",
-           join_pairs(std::map<std::string, std::string>(mount_options.begin(), mount_options.end())));
+  const Result<std::string> all_mount_options =
+      join_pairs("mount option", std::map<std::string, std::string>(mount_options.begin(), mount_options.end()));
+  HF_TRY(all_mount_options);
+  put_text(&options, "mount_options", *all_mount_options);
   put_flag(&options, "auto_fstrim", spec.auto_fstrim());
   put_throttle(&options, spec.io_throttle());
   return options;
@@ -207,7 +230,9 @@ Result<spec::OptionMap> sdk_update_options(const sdk::VolumeSpecUpdate& update,
       return make_error(ErrorCode::kNotSupported, "\"{}\" cannot be changed by an update", name);
   }
   if (!labels.empty()) {
-    options["labels"] = join_pairs(std::map<std::string, std::string>(labels.begin(), labels.end()));
+    const Result<std::string> all = join_labels(labels, Labels());
+    HF_TRY(all);
+    options["labels"] = *all;
   }
   return options;
 }
