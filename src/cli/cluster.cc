@@ -59,10 +59,10 @@ void add_cluster_commands(CLI::App& app, Context& context) {
       Stub stub(client.channel());
       auto all = client.call<v1::ListNodesResponse>(stub, &Stub::Nodes, v1::ListNodesRequest());
       if (!all.ok()) return context.output.fail(all.error());
-      Table table({"NAME", "ID", "ADDRESS", "STATE", "VERSION", "POOLS", "EXPORTS"});
+      Table table({"NAME", "STATE", "VERSION", "POOLS", "EXPORTS", "ADDRESS", "ID"});
       for (const v1::Node& n : all->nodes()) {
-        table.add({n.name(), n.id(), n.address(), n.online() ? "online" : "offline", n.version(),
-                   std::to_string(n.pools_size()), join(n.exports())});
+        table.add({n.name(), n.online() ? "online" : "offline", n.version(), std::to_string(n.pools_size()),
+                   join(n.exports()), n.address(), n.id()});
       }
       context.output.print(*all, table.text());
       return 0;

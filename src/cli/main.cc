@@ -4,6 +4,7 @@
 #include <cstdlib>
 
 #include "cli/commands.h"
+#include "cli/help.h"
 
 namespace hf::cli {
 
@@ -92,6 +93,7 @@ int run(int argc, char** argv) {
   CLI::App app(
       "Holdfast gives every container a persistent volume from a spec in its launch command.",
       "holdfast");
+  app.formatter(std::make_shared<HelpFormatter>());
   app.fallthrough();  // --json and --socket may stand behind the command as well
   app.set_version_flag("--version", std::string("holdfast ") + HF_VERSION);
   app.add_option("--socket", context.socket, "the daemon's socket (or environment HOLDFAST_SOCKET)")

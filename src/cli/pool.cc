@@ -102,11 +102,11 @@ void add_list_and_inspect(CLI::App& parent, Context& context) {
       Stub stub(client.channel());
       auto all = client.call<v1::ListPoolsResponse>(stub, &Stub::List, v1::ListPoolsRequest());
       if (!all.ok()) return context.output.fail(all.error());
-      Table table({"ID", "PATH", "STATE", "TOTAL", "USED", "PROVISIONED", "CLASS", "REPLICAS"});
+      Table table({"PATH", "STATE", "TOTAL", "USED", "PROVISIONED", "CLASS", "REPLICAS", "ID"});
       for (const v1::Pool& pool : all->pools()) {
-        table.add({pool.id(), pool.path(), pool.state(), format_size(pool.total_bytes()),
+        table.add({pool.path(), pool.state(), format_size(pool.total_bytes()),
                    format_size(pool.used_bytes()), format_size(pool.provisioned_bytes()),
-                   pool.io_class(), std::to_string(pool.replica_count())});
+                   pool.io_class(), std::to_string(pool.replica_count()), pool.id()});
       }
       context.output.print(*all, table.empty()
                                      ? "no pools; make one with: holdfast pool add DIRECTORY\n"
@@ -186,7 +186,7 @@ void add_offline(CLI::App& parent, Context& context) {
       "disk. The ids are\n"
       "those that \"holdfast pool inspect PATH\" shows while no daemon runs.\n\n"
       "Examples:\n  holdfast pool export /var/lib/holdfast/pool VOLUME-ID /mnt/backup/pg.img\n"
-      "  holdfast pool export /var/lib/holdfast/pool VOLUME-ID@SNAPSHOT-ID - | zstd >pg.zst");
+      "  holdfast pool export /mnt/old/pool VOLUME-ID@SNAPSHOT-ID - | zstd >pg.zst");
   exports->callback([&context, args] {
     context.action = [&context, args](Client&) {
       return run_offline(context.output, {"export", args->path, args->volume, args->to});

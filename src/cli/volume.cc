@@ -35,8 +35,9 @@ std::string describe(const v1::Volume& volume) {
   fields.add("snapshots", std::to_string(volume.snapshot_count()));
   fields.add("created", format_utc(volume.created().seconds()));
   for (const v1::Replica& replica : volume.replicas()) {
-    fields.add("replica", fmt::format("{} on node {} in pool {} ({})", replica.id(), replica.node(),
-                                      replica.pool(), replica.state()));
+    fields.add("replica", fmt::format("{} ({})", replica.id(), replica.state()));
+    fields.add("  on node", replica.node());
+    fields.add("  in pool", replica.pool());
   }
   if (volume.has_attachment()) {
     const v1::Attachment& at = volume.attachment();

@@ -271,7 +271,8 @@ class Usage(CliTest):
             commands += [(*words, name) for name in below]
             if not below:
                 self.assertIn("Example", help_text, words)
-            long = [line for line in help_text.splitlines() if len(line) > 115]
+            # But for what cannot be broken: the grammar of snap_schedule.
+            long = [line for line in help_text.splitlines() if len(line) > 80 and len(max(line.split(), key=len)) < 60]
             self.assertEqual(long, [], words)
         self.assertGreater(len(commands), 25)
         self.assertRegex(self.said("--version"), r"^holdfast \d")

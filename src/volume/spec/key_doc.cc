@@ -11,7 +11,7 @@
 namespace hf::spec {
 namespace {
 
-constexpr size_t kColumns = 100;
+constexpr size_t kColumns = 80;
 constexpr size_t kIndent = 21;  // behind the longest key, io_throttle_rd_iops
 
 std::string alias_text(const KeyInfo& key, std::string_view quote) {

@@ -6,7 +6,7 @@
 
 namespace hf::spec {
 
-// "  size          number, fraction allowed ... (default 1 GiB)" lines, 100 columns.
+// "  size          number, fraction allowed ... (default 1 GiB)" lines, 80 columns.
 std::string help_text();
 // The table of docs/volume-spec.md, between its markers; a test compares them.
 std::string markdown_key_table();
