@@ -101,6 +101,12 @@ Result<Place> look_at(const std::string& path) {
   if (!S_ISDIR(info.st_mode)) {
     return make_error(ErrorCode::kInvalidArgument, "{} is neither a directory nor a block device", path);
   }
+  struct stat itself {};
+  if (::lstat(path.c_str(), &itself) == 0 && S_ISLNK(itself.st_mode)) {
+    const Result<std::string> real = loopdev::canonical_path(path);
+    HF_TRY(real);
+    return make_error(ErrorCode::kInvalidArgument, "{} is a link, which may lead elsewhere one day; give {}", path, *real);
+  }
   HF_TRY(check_owner(path, info));
   place.has_image = exists(path + "/" + kImage);
   place.has_identity = exists(path + "/" + kIdentity);
@@ -187,6 +193,21 @@ Result<loopdev::LoopInfo> find_or_attach(const std::string& directory, const std
   Result<std::vector<loopdev::LoopInfo>> there = loops_of(directory, tag);
   HF_TRY(there);
   if (!there->empty()) return there->front();
+  // Two file systems over one image would ruin each other: what is left of a pool that came to nothing, for example.
+  const Result<std::string> canonical = loopdev::canonical_path(directory);
+  HF_TRY(canonical);
+  const std::string image = *canonical + "/" + kImage;
+  const Result<std::vector<loopdev::LoopInfo>> others = loopdev::find(image);
+  HF_TRY(others);
+  for (const loopdev::LoopInfo& other : *others) {
+    const Result<bool> same = loopdev::stands_on(other, image);
+    HF_TRY(same);
+    if (!*same) continue;
+    return make_error(ErrorCode::kInUse,
+                      "{} is attached as {} already, not for this pool: unmount what is mounted from it (findmnt {}), "
+                      "then losetup -d {}",
+                      image, other.device(), other.device(), other.device());
+  }
   return loopdev::attach(directory + "/" + kImage, tag);
 }
 

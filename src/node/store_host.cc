@@ -109,6 +109,11 @@ Task<Result<cluster::PoolInfo>> StoreHost::open_store(PoolId pool, const mount::
     opened = co_await Pool::create(world_, config);
   }
   if (!opened.ok()) {
+    // A pool that came to nothing leaves no device and no mount: the next one there has another id, and would not know them.
+    const bool nothing = opened.code() != ErrorCode::kLocked && (make || opened.code() == ErrorCode::kNotFound);
+    Status down;
+    if (nothing) down = co_await files_.close(pool);
+    if (!down.ok()) HF_LOG(kWarn, "node", "pool_left_mounted path={} why=\"{}\"", storage.path, down.error().to_string());
     co_await files_.give_up(pool, opened.code());
     co_return opened.error();
   }

@@ -13,6 +13,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <optional>
 
 #include "base/units.h"
 #include "uring/owned_fd.h"
@@ -202,17 +203,37 @@ Result<std::vector<LoopInfo>> find_below(const std::string& directory) {
   return find_if([&](const LoopInfo& info) { return info.backing.starts_with(directory + "/"); });
 }
 
-Result<bool> carries(const LoopInfo& loop, std::string_view tag) {
+namespace {
+
+// Nothing: it is gone meanwhile.
+Result<std::optional<loop_info64>> status_of(const LoopInfo& loop) {
   const Result<OwnedFd> fd = open_ours(loop, O_NONBLOCK);
-  if (fd.code() == ErrorCode::kNotFound) return false;
+  if (fd.code() == ErrorCode::kNotFound) return std::optional<loop_info64>();
   HF_TRY(fd);
   loop_info64 info{};
   if (ioctl(fd->get(), LOOP_GET_STATUS64, &info) != 0) {
-    if (errno == ENXIO) return false;
+    if (errno == ENXIO) return std::optional<loop_info64>();
     return Error::from_errno(errno, "ask whose " + loop.device() + " is");
   }
-  const auto* name = reinterpret_cast<const char*>(info.lo_file_name);
+  return std::optional<loop_info64>(info);
+}
+
+}  // namespace
+
+Result<bool> carries(const LoopInfo& loop, std::string_view tag) {
+  const Result<std::optional<loop_info64>> info = status_of(loop);
+  HF_TRY(info);
+  if (!info->has_value()) return false;
+  const auto* name = reinterpret_cast<const char*>((*info)->lo_file_name);
   return std::string_view(name, strnlen(name, LO_NAME_SIZE)) == tag;
+}
+
+Result<bool> stands_on(const LoopInfo& loop, const std::string& backing) {
+  struct stat file {};
+  if (::stat(backing.c_str(), &file) != 0) return Error::from_errno(errno, backing);
+  const Result<std::optional<loop_info64>> info = status_of(loop);
+  HF_TRY(info);
+  return info->has_value() && (*info)->lo_inode == file.st_ino && (*info)->lo_device == file.st_dev;
 }
 
 Result<OwnedFd> claim(const LoopInfo& loop) {

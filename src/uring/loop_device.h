@@ -48,6 +48,9 @@ Result<std::vector<LoopInfo>> find_below(const std::string& directory);
 // Whether the device has this tag: asks the backing file's own file system, which must be alive.
 Result<bool> carries(const LoopInfo& loop, std::string_view tag);
 
+// Whether its backing file is this very one: the same path may name another in another mount namespace. Asks as carries().
+Result<bool> stands_on(const LoopInfo& loop, const std::string& backing);
+
 // Opens the device for this process alone: nobody can mount or claim it until the descriptor is
 // closed. kInUse while somebody has (mounted anywhere, part of another device); kNotFound when it
 // is gone or stands on another file now. Asks nobody, but the *close* writes back what the page

@@ -413,6 +413,9 @@ class Pools(CliTest):
         self.refused("read_only", *add, frozen, words=(frozen, "read-only"))
         self.host.run(["umount", frozen])
         self.full_file_system(add)
+        self.nothing_comes_of_it(add)
+        os.symlink(self.daemon.pool_dir, self.host.path("link"))
+        self.refused("invalid_argument", *add, self.host.path("link"), words=("is a link", f"give {self.daemon.pool_dir}"))
         self.refused("invalid_argument", *add, self.daemon.pool_dir, "--size", "1M", words=("at least",))
         self.refused("no_space", *add, self.daemon.pool_dir, "--size", "900T", words=("--size",))
         self.refused("invalid_argument", *add, self.daemon.pool_dir, "--size", "much", words=("much",))
@@ -436,6 +439,21 @@ class Pools(CliTest):
         self.refused("no_space", *add, small, words=(small,))
         self.host.run(["umount", small])
         run(["losetup", "-d", device])
+
+    def nothing_comes_of_it(self, add):
+        """A pool that fails half-way leaves nothing mounted or attached: the next one there would be a second file system on its image."""
+        taken = self.make_directory("taken")
+        image = os.path.join(taken, "pool.img")
+        os.mkdir(os.path.join(taken, "journal"))  # where the pool's journal would be
+        self.assertNotEqual(self.daemon.holdfast(*add, taken, "--size", "512M", check=False).returncode, 0)
+        self.assertTrue(os.path.exists(image))
+        self.assertNotIn(image, run(["losetup", "-n", "-O", "BACK-FILE"]).stdout)
+        self.assertEqual([point for point, _, _ in self.host.mounts() if point.startswith("/run/holdfast/pools/")], [])
+        # What somebody else has attached is not attached a second time.
+        other = run(["losetup", "-f", "--show", image]).stdout.strip()
+        self.refused("in_use", *add, taken, "--size", "512M", words=(other, image, "losetup -d"))
+        run(["losetup", "-d", other])
+        shutil.rmtree(taken)
 
     def offline(self):
         """verify and export: refused while the daemon serves the pool, right when it does not."""
