@@ -129,8 +129,8 @@ Task<Status> Plane::ensure_primary(View& view, bool* unrecorded) {
   bool grew = false;
   if (record.fs.bytes < record.size_bytes) {
     Status follows = co_await follow_size(view, record.size_bytes);
-    // Where it cannot grow, it is used as it is until its next mount.
-    if (!follows.ok() && !is_refusal(follows.code())) co_return follows;
+    // Somebody who has it already goes on with what there is; nobody is newly given less than was promised.
+    if (!follows.ok() && (!there || !is_refusal(follows.code()))) co_return follows;
     grew = record.fs.bytes == record.size_bytes;
   }
   attachment.mounted = true;
