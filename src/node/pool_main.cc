@@ -132,11 +132,19 @@ class OfflinePool {
   std::unique_ptr<File> lock_;
 };
 
-json replica_json(const ReplicaInfo& replica) {
-  return {{"replica", replica.replica.to_string()},
-          {"volume", replica.volume.to_string()},
-          {"size_bytes", replica.size_bytes},
-          {"snapshots", replica.snapshots}};
+json replica_json(const ReplicaInfo& replica, const ReplicaBooks& books) {
+  json out = {{"replica", replica.replica.to_string()},
+              {"volume", replica.volume.to_string()},
+              {"size_bytes", replica.size_bytes},
+              {"snapshots", replica.snapshots},
+              {"promised_epoch", replica.promised_epoch},
+              {"commit", {{"epoch", books.commit.epoch}, {"sequence", books.commit.sequence}}},
+              {"window_bytes", books.window_bytes},
+              {"missed_bytes", json::object()}};  // by slot of the absent member
+  for (size_t slot = 0; slot < books.dirty_bytes.size(); ++slot) {
+    if (books.dirty_bytes[slot] > 0) out["missed_bytes"][std::to_string(slot)] = books.dirty_bytes[slot];
+  }
+  return out;
 }
 
 Task<Status> inspect(World world, PoolConfig config, const Args& args) {
@@ -152,7 +160,9 @@ Task<Status> inspect(World world, PoolConfig config, const Args& args) {
                {"undrained_bytes", found->undrained_bytes},
                {"replicas", json::array()}};
   if (found->journal_error) body["journal_error"] = found->journal_error->message();
-  for (const ReplicaInfo& replica : found->replicas) body["replicas"].push_back(replica_json(replica));
+  for (size_t i = 0; i < found->replicas.size(); ++i) {
+    body["replicas"].push_back(replica_json(found->replicas[i], found->books[i]));
+  }
   std::printf("%s\n", args.as_json ? body.dump(2).c_str() : body.dump(1).c_str());
   co_return Status();
 }

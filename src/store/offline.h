@@ -2,6 +2,7 @@
 // (the caller says so if a daemon holds it) and need no cluster.
 #pragma once
 
+#include <array>
 #include <optional>
 #include <string>
 #include <vector>
@@ -10,6 +11,13 @@
 #include "store/types.h"
 
 namespace hf {
+
+// What a replica's books hold, as a recovery would have them: what would be copied.
+struct ReplicaBooks {
+  Stamp commit;
+  uint64_t window_bytes = 0;
+  std::array<uint64_t, kMemberSlots> dirty_bytes{};  // by slot
+};
 
 struct PoolInspection {
   PoolInspection() = default;
@@ -22,6 +30,7 @@ struct PoolInspection {
   bool clean = false;                  // stopped in order
   std::optional<Error> journal_error;  // then what the journal holds is not counted
   std::vector<ReplicaInfo> replicas;
+  std::vector<ReplicaBooks> books;     // of each of them, in the same order
 };
 
 // One thing that is wrong, in words: which file, where, what is expected.

@@ -170,8 +170,8 @@ Task<Status> PoolImpl::admit(ReplicaImpl& replica, uint64_t first_block, uint64_
   co_return no_space();
 }
 
-Task<Status> PoolImpl::admit_metadata() {
-  Result<bool> room = co_await find_room(kMetadataOverhead);
+Task<Status> PoolImpl::admit_metadata(uint64_t bytes) {
+  Result<bool> room = co_await find_room(bytes);
   HF_CO_TRY(room);
   if (!*room) co_return no_space();
   co_return Status();

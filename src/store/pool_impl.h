@@ -72,7 +72,7 @@ class PoolImpl final : public Pool, public BatchSink {
   // Refuses new data at the watermark.
   Task<Status> admit(ReplicaImpl& replica, uint64_t first_block, uint64_t blocks);
   // The same for what takes little itself and makes room for more: a replica, a snapshot.
-  Task<Status> admit_metadata();
+  Task<Status> admit_metadata(uint64_t bytes = kMetadataOverhead);
   // Held from admission until the entry is queued: calls keep their order.
   Mutex& admission() { return admission_; }
   // The oldest batches have been drained: moves the checkpoint behind them and frees what they hold.

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "runtime/fault_point.h"
 #include "store/dirty_map_file.h"
+#include "store/map_view.h"
 #include "store/mutants.h"
 #include "store/pool_impl.h"
 #include "store/replica_impl.h"
@@ -29,12 +30,6 @@ std::vector<ByteRange> merged(std::vector<ByteRange> ranges, size_t max) {
   return out;
 }
 
-ByteRange clipped(ByteRange range, uint64_t from, uint64_t end) {
-  const uint64_t first = std::max(range.offset, from);
-  const uint64_t last = std::min(range.end(), end);
-  return ByteRange{first, last > first ? last - first : 0};
-}
-
 }  // namespace
 
 // --- through the journal
@@ -42,7 +37,9 @@ ByteRange clipped(ByteRange range, uint64_t from, uint64_t end) {
 
 void ReplicaImpl::note_books(const JournalEntry& entry, uint64_t batch) {
   books_.note(entry, batch);
-  if (books_listed_ || books_.idle()) return;
+  // Also when the commit may have come past all that the window's file holds: it goes before the record that
+  // says so leaves the ring.
+  if (books_listed_ || (books_.idle() && !has_map(kWindowSlot))) return;
   books_listed_ = true;
   pool_.list_books(shared_from_this());
 }
@@ -146,69 +143,13 @@ Status ReplicaImpl::check_slot(uint32_t slot) const {
 
 Task<Result<std::vector<ByteRange>>> ReplicaImpl::map_ranges(uint32_t slot, uint64_t from,
                                                              size_t max_ranges) {
-  std::vector<ByteRange> out;
-  std::unique_ptr<File> file;
-  uint64_t file_pages = 0;
-  bool lost = false;
-  if (has_map(slot)) {
-    OpenOptions options;
-    options.direct = true;
-    Result<std::unique_ptr<File>> opened = co_await pool_.world().fs.open(map_path(slot), options);
-    lost = opened.code() == ErrorCode::kNotFound;
-    if (!lost) {
-      HF_CO_TRY(opened);
-      file = std::move(*opened);
-      Result<uint64_t> pages = map_pages_in(*file);
-      HF_CO_TRY(pages);
-      file_pages = *pages;
-    }
-  }
-  const uint64_t limit = size();
-  const uint64_t last_unit = (limit - 1) / kDirtyUnitBytes;
-  std::vector<LoadedMapPage> loaded;
-  for (uint64_t page = from / kDirtyUnitBytes / kUnitsPerPage;
-       page <= last_unit / kUnitsPerPage && out.size() <= max_ranges;) {
-    loaded.assign(1, LoadedMapPage());
-    if (page < file_pages) {
-      DirtyMapPlace place;
-      place.replica = id();
-      place.slot = slot;
-      place.page = page;
-      Result<std::vector<LoadedMapPage>> pages =
-          co_await read_map_pages(*file, place, std::min(kMapPagesAtOnce, file_pages - page));
-      HF_CO_TRY(pages);
-      loaded = std::move(*pages);
-    }
-    // No await from here to the end of the turn: what the journal says may change at each.
-    const UnitChanges* changes = books_.changes(slot);
-    if (lost) {
-      loaded[0].page.set(0, kUnitsPerPage, true);
-    } else if (page >= file_pages) {
-      const auto next =
-          changes == nullptr ? std::nullopt : changes->next_change(page * kUnitsPerPage);
-      if (!next) break;
-      page = *next / kUnitsPerPage;
-    }
-    for (LoadedMapPage& one : loaded) {
-      if (changes != nullptr) apply_changes(*changes, page, one.page);
-      uint64_t at = one.page.find(0, true);
-      while (at < kUnitsPerPage && out.size() <= max_ranges) {
-        const uint64_t end = one.page.find(at, false);
-        const uint64_t unit = page * kUnitsPerPage + at;
-        const ByteRange run =
-            clipped(ByteRange{unit * kDirtyUnitBytes, (end - at) * kDirtyUnitBytes}, from, limit);
-        if (run.length > 0 && !out.empty() && out.back().end() == run.offset) {
-          out.back().length += run.length;
-        } else if (run.length > 0) {
-          out.push_back(run);
-        }
-        at = end < kUnitsPerPage ? one.page.find(end, true) : end;
-      }
-      ++page;
-    }
-  }
-  if (out.size() > max_ranges) out.resize(max_ranges);
-  co_return std::move(out);
+  MapView view;
+  view.path = map_path(slot);
+  view.replica = id();
+  view.slot = slot;
+  view.has_file = has_map(slot);
+  view.size = size();
+  co_return co_await read_map_ranges(pool_.world().fs, view, books_, from, max_ranges);
 }
 
 Task<Result<std::vector<ByteRange>>> ReplicaImpl::dirty(uint32_t slot, uint64_t from,

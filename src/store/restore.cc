@@ -4,6 +4,8 @@
 //   layer        1(snap)  2(head)      3 = links   4 = new head
 //   segment 0    ●        ●            0.3 → 0.1
 //   segment 1             ●            1.3 blank (the snapshot has none)
+#include <bit>
+
 #include "runtime/fault_point.h"
 #include "store/pool_impl.h"
 #include "store/replica_impl.h"
@@ -64,8 +66,13 @@ Task<Status> ReplicaImpl::restore(WriteHeader header, SnapshotId id) {
   }
   // The books have it before anything changes; the drain that we wait for keeps it.
   std::vector<ByteRange> all;
-  if (header.absent != 0 || header.sequence != 0) {
+  const uint64_t maps = static_cast<uint64_t>(std::popcount(header.absent)) + (header.sequence != 0);
+  if (maps > 0) {
     all.push_back(ByteRange{0, std::max(size(), row->size_bytes)});
+    // Full maps: the drain must not wait for space that we ask for only then.
+    const uint64_t pages = all[0].length / kDirtyUnitBytes / kUnitsPerPage + 1;
+    Status room = co_await pool_.admit_metadata(kMetadataOverhead + maps * pages * 2 * kBlockSize);
+    HF_CO_TRY(room);
   }
   Status noted = co_await journal_books(header, EntryType::kMarkDirty, header.absent, std::move(all));
   HF_CO_TRY(noted);

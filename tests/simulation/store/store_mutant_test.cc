@@ -2,7 +2,7 @@
 // these switched on would prove nothing. (kVisibleTrusted, kOldNamesTrusted and kGapIgnored need too much
 // in a row for random seeds to meet surely within a test's time: store_open_test.cc makes each by hand, and
 // store_space_test.cc kRoomNotReserved, store_direct_test.cc kMismatchAccepted, kHeadFileNotNamed and
-// kDirectEvicted.)
+// kDirectEvicted, store_books_test.cc kBrokenMapEmpty.)
 #include <gtest/gtest.h>
 
 #include "sim/seed_runner.h"
