@@ -8,6 +8,9 @@
 namespace hf {
 namespace {
 
+// Entries that an idle replica may hold memory for.
+constexpr size_t kKeptCapacity = 64;
+
 bool is_write(EntryType type) {
   return type == EntryType::kWrite || type == EntryType::kWriteZeroes ||
          type == EntryType::kIntent ||
@@ -26,9 +29,10 @@ void Books::advance(Stamp commit) {
 void Books::prune() {
   while (first_ < window_.size() && window_[first_].stamp <= commit_) ++first_;
   if (first_ == window_.size()) {
+    if (window_.capacity() > kKeptCapacity) window_ = std::vector<Entry>();
     window_.clear();
     first_ = 0;
-  } else if (first_ > 1024 && first_ > window_.size() / 2) {
+  } else if (first_ > kKeptCapacity && first_ > window_.size() / 2) {
     window_.erase(window_.begin(), window_.begin() + static_cast<ptrdiff_t>(first_));
     first_ = 0;
   }

@@ -63,7 +63,6 @@ Task<Result<SnapshotRow>> ReplicaImpl::close_layer(WriteHeader header, SnapshotI
   entry.generation = header.generation;
   entry.sequence = header.sequence;
   entry.commit = header.commit;
-  entry.absent = 0;  // a barrier writes no block
   entry.layer = write_layer_;
   entry.snapshot = id;
   entry.snapshot_size = size();
