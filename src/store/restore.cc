@@ -71,6 +71,8 @@ Task<Status> ReplicaImpl::restore(WriteHeader header, SnapshotId id) {
     all.push_back(ByteRange{0, std::max(size(), row->size_bytes)});
     // Full maps: the drain must not wait for space that we ask for only then.
     const uint64_t pages = all[0].length / kDirtyUnitBytes / kUnitsPerPage + 1;
+    Status known = co_await pool_.refresh_space();
+    HF_CO_TRY(known);
     Status room = co_await pool_.admit_metadata(kMetadataOverhead + maps * pages * 2 * kBlockSize);
     HF_CO_TRY(room);
   }

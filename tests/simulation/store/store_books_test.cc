@@ -302,6 +302,23 @@ TEST_F(StoreBooks, RefusesWhatComesTooLateOrIsNotThere) {
   EXPECT_EQ(status.code(), ErrorCode::kInvalidArgument);
 }
 
+TEST_F(StoreBooks, InspectShowsWhatWouldBeCopied) {
+  ASSERT_TRUE(promised(2).ok());
+  WriteHeader first = header(1, 0b1000);
+  first.commit = {1, 9};
+  zero(first, 0, kBlockSize);
+  ASSERT_TRUE(drained().ok());
+  zero(header(2, 0b1000), 5 * kUnit, 2 * kUnit);
+  zero(header(3), 5 * kUnit, kUnit);
+  kill();
+  const ReplicaBooks books = inspected();
+  EXPECT_EQ(books.commit, (Stamp{1, 9}));  // with the superblock that names the map
+  EXPECT_EQ(books.window_bytes, 3 * kUnit);
+  EXPECT_EQ(books.dirty_bytes[3], 3 * kUnit);
+  EXPECT_EQ(books.dirty_bytes[0], 0u);
+  ASSERT_TRUE(opened().ok());
+}
+
 // --- damage
 // -------------------------------------------------------------------------------------------
 
