@@ -224,10 +224,8 @@ TEST_F(HolderProcess, KeepsOrRefusesWhatComesWithTheEnd) {
     kill(pid_, SIGCONT);
     first.join();
     second.join();
-    EXPECT_FALSE(put.ok() && end.ok()) << "round " << round;
-    if (!put.ok() && !end.ok()) {  // on a busy machine; both know that nothing came of it
-      std::printf("round %d: %s; %s\n", round, put.error().to_string().c_str(), end.error().to_string().c_str());
-    }
+    EXPECT_NE(put.ok(), end.ok()) << "round " << round << (put.ok() ? "" : "; put: " + put.error().to_string())
+                                  << (end.ok() ? "" : "; end: " + end.error().to_string());
     ends += end.ok() ? 1 : 0;
     if (!end.ok()) kill(pid_, SIGKILL);
     waitpid(pid_, nullptr, 0);
@@ -235,7 +233,6 @@ TEST_F(HolderProcess, KeepsOrRefusesWhatComesWithTheEnd) {
     std::filesystem::remove(socket_);
   }
   std::printf("%d of 40 rounds ended the holder\n", ends);
-  EXPECT_GT(ends, 20);
 }
 
 TEST_F(HolderProcess, SurvivesGarbageAndManyClients) {
