@@ -1,6 +1,7 @@
 #include "auth/join_wire.h"
 
 #include "base/crc32c.h"
+#include "base/id_bytes.h"
 
 namespace hf::auth {
 namespace {
@@ -43,14 +44,6 @@ bool get_list(ByteReader& in, size_t count, size_t limit, std::vector<std::strin
   }
   return true;
 }
-template <typename IdType>
-IdType get_id(ByteReader& in) {
-  IdBytes id{};
-  const ByteSpan bytes = in.get_bytes(id.size());
-  if (!bytes.empty()) std::memcpy(id.data(), bytes.data(), id.size());
-  return IdType(id);
-}
-
 std::string framed(JoinMessage type, std::string* body, size_t limit) {
   HF_ASSERT(body->size() <= limit, "{} bytes", body->size());
   std::string out;

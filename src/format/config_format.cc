@@ -1,7 +1,8 @@
 #include "format/config_format.h"
 
 #include "base/bytes.h"
-#include "base/crc32c.h"
+#include "base/id_bytes.h"
+#include "format/crc_field.h"
 
 namespace hf {
 namespace {
@@ -11,25 +12,6 @@ constexpr size_t kHeaderBytes = 16;
 constexpr size_t kFixedBytes = kHeaderBytes + 16 * 3 + 8 * 4 + 8;
 constexpr size_t kMemberBytes = 16 * 3 + 8 + 8;
 constexpr size_t kCrcAt = 12;
-
-template <typename IdType>
-void put_id(ByteWriter& out, const IdType& id) {
-  out.put_bytes({reinterpret_cast<const std::byte*>(id.bytes.data()), id.bytes.size()});
-}
-
-template <typename IdType>
-IdType get_id(ByteReader& in) {
-  IdType id;
-  const ByteSpan bytes = in.get_bytes(id.bytes.size());
-  if (!bytes.empty()) std::memcpy(id.bytes.data(), bytes.data(), bytes.size());
-  return id;
-}
-
-uint32_t crc_of(ByteSpan bytes) {
-  const std::byte zeroes[4] = {};
-  const uint32_t crc = crc32c_extend(crc32c(bytes.first(kCrcAt)), zeroes);
-  return crc32c_extend(crc, bytes.subspan(kCrcAt + 4));
-}
 
 Error bad(std::string_view what) {
   return make_error(ErrorCode::kCorruption, "configuration of a volume: {}", what);
@@ -100,7 +82,7 @@ std::string encode_config(const VolumeConfig& c) {
     out.put_zeros(6);
   }
   ByteWriter field(bytes.subspan(kCrcAt, 4));
-  field.put(crc_of(bytes));
+  field.put(crc_without_field(bytes, kCrcAt));
   return text;
 }
 
@@ -112,7 +94,7 @@ Result<VolumeConfig> decode_config(std::string_view text) {
   const uint32_t size = in.get<uint32_t>();
   const uint32_t crc = in.get<uint32_t>();
   if (in.failed() || size != bytes.size()) return bad("size");
-  if (crc_of(bytes) != crc) return bad("checksum");
+  if (crc_without_field(bytes, kCrcAt) != crc) return bad("checksum");
   if (version != kVolumeConfigVersion) {
     return make_error(ErrorCode::kNewerFormat,
                       "configuration of a volume: version {}, this program knows {}", version,

@@ -1,6 +1,7 @@
 #include "format/journal_format.h"
 
-#include "base/crc32c.h"
+#include "base/id_bytes.h"
+#include "format/crc_field.h"
 
 namespace hf {
 namespace {
@@ -9,26 +10,6 @@ constexpr size_t kCheckpointCrcAt = kBlockSize - 4;
 constexpr size_t kBatchCrcAt = 76;
 constexpr uint32_t kFlagClean = 1;
 constexpr uint32_t kFlagSeal = 1;
-
-template <typename IdType>
-void put_id(ByteWriter& out, const IdType& id) {
-  out.put_bytes({reinterpret_cast<const std::byte*>(id.bytes.data()), id.bytes.size()});
-}
-
-template <typename IdType>
-IdType get_id(ByteReader& in) {
-  IdType id;
-  const ByteSpan bytes = in.get_bytes(id.bytes.size());
-  if (!bytes.empty()) std::memcpy(id.bytes.data(), bytes.data(), bytes.size());
-  return id;
-}
-
-uint32_t crc_without_field(ByteSpan bytes, size_t field_at) {
-  const std::byte zeroes[4] = {};
-  uint32_t crc = crc32c(bytes.first(field_at));
-  crc = crc32c_extend(crc, zeroes);
-  return crc32c_extend(crc, bytes.subspan(field_at + 4));
-}
 
 bool has_crcs(EntryType type) { return type == EntryType::kWrite || type == EntryType::kIntent; }
 

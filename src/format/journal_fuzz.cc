@@ -1,6 +1,6 @@
 // Arbitrary bytes as a checkpoint and as a batch header, as they are and with their CRCs put right (so that
 // the checks behind the CRC are reached too). Whatever decodes must encode.
-#include "base/crc32c.h"
+#include "format/crc_field.h"
 #include "format/journal_format.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
@@ -17,9 +17,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const uint32_t header = peek_batch_header_bytes(first, pool);
   if (header != 0 && header <= bytes) {
     const MutableByteSpan span = memory.span().first(header);
-    const std::byte zeroes[4] = {};
-    uint32_t crc = crc32c(span.first(76));
-    crc = crc32c_extend(crc32c_extend(crc, zeroes), span.subspan(80));
+    const uint32_t crc = crc_without_field(span, 76);
     std::memcpy(span.data() + 76, &crc, 4);
     Result<BatchHeader> decoded = decode_batch_header(span);
     if (decoded.ok()) {

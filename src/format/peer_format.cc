@@ -1,6 +1,7 @@
 #include "format/peer_format.h"
 
 #include "base/crc32c.h"
+#include "base/id_bytes.h"
 
 namespace hf {
 namespace {
@@ -11,17 +12,6 @@ constexpr size_t kAnswerFixed = 8 + 8 * 6 + 16 + 8;
 
 Error bad(std::string_view what) {
   return make_error(ErrorCode::kProtocol, "peer protocol: {}", what);
-}
-
-template <typename IdType>
-void put_id(ByteWriter& out, const IdType& id) {
-  out.put_bytes({reinterpret_cast<const std::byte*>(id.bytes.data()), id.bytes.size()});
-}
-
-template <typename IdType>
-void get_id(ByteReader& in, IdType* id) {
-  const ByteSpan bytes = in.get_bytes(id->bytes.size());
-  if (!bytes.empty()) std::memcpy(id->bytes.data(), bytes.data(), bytes.size());
 }
 
 void put_tail(ByteWriter& out, const std::string& text, const std::vector<PeerRange>& ranges) {
@@ -128,10 +118,10 @@ std::vector<std::byte> encode_peer_request(const PeerRequest& r) {
 Result<PeerRequest> decode_peer_request(ByteSpan body) {
   ByteReader in(body);
   PeerRequest r;
-  get_id(in, &r.cluster);
-  get_id(in, &r.volume);
-  get_id(in, &r.replica);
-  get_id(in, &r.snapshot);
+  r.cluster = get_id<ClusterId>(in);
+  r.volume = get_id<VolumeId>(in);
+  r.replica = get_id<ReplicaId>(in);
+  r.snapshot = get_id<SnapshotId>(in);
   r.epoch = in.get<uint64_t>();
   r.number = in.get<uint64_t>();
   r.generation = in.get<uint64_t>();
@@ -181,7 +171,7 @@ Result<PeerAnswer> decode_peer_answer(ByteSpan body) {
   a.d = in.get<uint64_t>();
   a.stamp.epoch = in.get<uint64_t>();
   a.stamp.sequence = in.get<uint64_t>();
-  get_id(in, &a.snapshot);
+  a.snapshot = get_id<SnapshotId>(in);
   const uint32_t text = in.get<uint32_t>();
   const uint32_t ranges = in.get<uint32_t>();
   if (in.failed()) return bad("an answer that ends early");

@@ -1,32 +1,13 @@
 #include "format/superblock_format.h"
 
-#include "base/crc32c.h"
+#include "base/id_bytes.h"
+#include "format/crc_field.h"
 #include "format/segment_format.h"
 
 namespace hf {
 namespace {
 
 constexpr size_t kCrcAt = 16;
-
-template <typename IdType>
-void put_id(ByteWriter& out, const IdType& id) {
-  out.put_bytes({reinterpret_cast<const std::byte*>(id.bytes.data()), id.bytes.size()});
-}
-
-template <typename IdType>
-IdType get_id(ByteReader& in) {
-  IdType id;
-  const ByteSpan bytes = in.get_bytes(id.bytes.size());
-  if (!bytes.empty()) std::memcpy(id.bytes.data(), bytes.data(), bytes.size());
-  return id;
-}
-
-uint32_t crc_of(ByteSpan bytes) {
-  const std::byte zeroes[4] = {};
-  uint32_t crc = crc32c(bytes.first(kCrcAt));
-  crc = crc32c_extend(crc, zeroes);
-  return crc32c_extend(crc, bytes.subspan(kCrcAt + 4));
-}
 
 Error bad(std::string_view what) {
   return make_error(ErrorCode::kCorruption, "superblock: {}", what);
@@ -96,7 +77,7 @@ void encode_superblock(const Superblock& s, MutableByteSpan out) {
   }
   w.put_zeros(out.size() - w.position());
   ByteWriter field(out.subspan(kCrcAt, 4));
-  field.put(crc_of(out));
+  field.put(crc_without_field(out, kCrcAt));
 }
 
 uint32_t superblock_bytes_hint(ByteSpan start) {
@@ -116,7 +97,7 @@ Result<Superblock> decode_superblock(ByteSpan slot) {
       bytes > kSuperblockStride || bytes > slot.size()) {
     return bad("size of the copy");
   }
-  if (crc_of(slot.first(bytes)) != crc) return bad("checksum");
+  if (crc_without_field(slot.first(bytes), kCrcAt) != crc) return bad("checksum");
   if (version < kSuperblockVersionOldest || version > kSuperblockVersion) {
     return make_error(ErrorCode::kNewerFormat, "superblock version {}, this program knows {}",
                       version, kSuperblockVersion);
