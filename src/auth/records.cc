@@ -1,9 +1,8 @@
 #include "auth/records.h"
 
-#include <charconv>
 #include <nlohmann/json.hpp>
 
-#include "base/crc32c.h"
+#include "state/record_text.h"
 
 namespace hf::auth {
 namespace {
@@ -166,21 +165,8 @@ void fields(V& v, NameOwner& r) {
   v.field("node", r.node);
 }
 
-uint32_t record_crc(std::string_view kind, uint32_t version, std::string_view body) {
-  return crc32c_extend(crc32c(as_bytes(fmt::format("{} {}\n", kind, version))), as_bytes(body));
-}
-
 Error broken(std::string_view key, std::string_view why) {
   return make_error(ErrorCode::kCorruption, "the record {} is damaged: {}", key, why);
-}
-
-// A number to the end of the text; nothing for a sign, blanks or leftovers.
-std::optional<uint32_t> number(std::string_view text, int base) {
-  uint32_t value = 0;
-  const auto end = text.data() + text.size();
-  const auto parsed = std::from_chars(text.data(), end, value, base);
-  if (text.empty() || parsed.ec != std::errc() || parsed.ptr != end) return std::nullopt;
-  return value;
 }
 
 // What the fields alone do not say.
@@ -222,35 +208,24 @@ template <typename Record>
 std::string encode_record(const Record& record) {
   Writer writer;
   fields(writer, const_cast<Record&>(record));
-  const std::string body = writer.text();
-  return fmt::format("{} {} {:08x}\n{}", Record::kKind, Record::kVersion,
-                     record_crc(Record::kKind, Record::kVersion, body), body);
+  return state::seal_record(Record::kKind, Record::kVersion, writer.text());
 }
 
 template <typename Record>
 Result<Record> decode_record(std::string_view key, std::string_view text) {
-  const size_t end = text.find('\n');
-  const std::string_view line = text.substr(0, end);
-  const size_t first = line.find(' '), last = line.rfind(' ');
-  if (end == std::string_view::npos || first == std::string_view::npos || first == last) {
-    return broken(key, "it has no head");
-  }
-  const std::string_view kind = line.substr(0, first), body = text.substr(end + 1);
-  const auto version = number(line.substr(first + 1, last - first - 1), 10);
-  const auto crc = number(line.substr(last + 1), 16);
-  if (!version || !crc || line.size() - last != 9) return broken(key, "its head is malformed");
-  if (*crc != record_crc(kind, *version, body)) return broken(key, "its checksum does not hold");
-  if (kind != Record::kKind) return broken(key, "it is of another kind");
-  if (*version > Record::kVersion) {
+  const std::optional<state::RecordText> head = state::open_record(Record::kKind, text);
+  if (!head) return broken(key, "its first line is not that of such a record");
+  if (!head->intact) return broken(key, "its checksum does not hold");
+  if (head->version > Record::kVersion) {
     return make_error(ErrorCode::kNewerFormat,
-                      "the record {} is of version {}, this daemon knows {}", key, *version,
+                      "the record {} is of version {}, this daemon knows {}", key, head->version,
                       Record::kVersion);
   }
-  const Json json = Json::parse(body, nullptr, false);
+  const Json json = Json::parse(head->body, nullptr, false);
   Record record;
   Reader reader(json);
   fields(reader, record);
-  if (*version == 0 || !reader.whole())
+  if (head->version == 0 || !reader.whole())
     return broken(key, "a field is missing, ill-typed or unknown");
   if (!is_sane(record)) return broken(key, "a field has a value that it cannot have");
   return record;

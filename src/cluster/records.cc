@@ -3,11 +3,9 @@
 #include <fmt/format.h>
 
 #include <array>
-#include <charconv>
 #include <nlohmann/json.hpp>
 
-#include "base/bytes.h"
-#include "base/crc32c.h"
+#include "state/record_text.h"
 #include "volume/spec/codec.h"
 
 namespace hf::cluster {
@@ -340,37 +338,9 @@ void fields(V& v, NameRecord& r) {
   v.field("id", r.id);
 }
 
-uint32_t record_crc(std::string_view kind, uint32_t version, std::string_view body) {
-  const std::string head = fmt::format("{} {}\n", kind, version);
-  return crc32c_extend(crc32c(as_bytes(head)), as_bytes(body));
-}
-
 Error broken(std::string_view key, std::string_view kind, std::string_view why) {
   return make_error(ErrorCode::kCorruption, "the state store's {} record {} is damaged: {}", kind,
                     key, why);
-}
-
-struct Head {
-  uint32_t version = 0;
-  uint32_t crc = 0;
-  std::string_view body;
-};
-
-std::optional<Head> split_head(std::string_view kind, std::string_view text) {
-  const size_t end = text.find('\n');
-  if (end == std::string_view::npos || !text.starts_with(kind)) return std::nullopt;
-  std::string_view line = text.substr(kind.size(), end - kind.size());
-  Head head;
-  head.body = text.substr(end + 1);
-  const size_t blank = line.find(' ', 1);
-  if (line.empty() || line[0] != ' ' || blank == std::string_view::npos) return std::nullopt;
-  const std::string_view version = line.substr(1, blank - 1);
-  const std::string_view crc = line.substr(blank + 1);
-  const auto v = std::from_chars(version.data(), version.data() + version.size(), head.version);
-  const auto c = std::from_chars(crc.data(), crc.data() + crc.size(), head.crc, 16);
-  if (v.ec != std::errc() || v.ptr != version.data() + version.size()) return std::nullopt;
-  if (crc.size() != 8 || c.ec != std::errc() || c.ptr != crc.data() + 8) return std::nullopt;
-  return head;
 }
 
 }  // namespace
@@ -379,17 +349,14 @@ template <typename Record>
 std::string encode_record(const Record& record) {
   const std::string body =
       Writer::to_json(record).dump(-1, ' ', false, Json::error_handler_t::replace);
-  return fmt::format("{} {} {:08x}\n{}", Record::kKind, Record::kVersion,
-                     record_crc(Record::kKind, Record::kVersion, body), body);
+  return state::seal_record(Record::kKind, Record::kVersion, body);
 }
 
 template <typename Record>
 Result<Record> decode_record(std::string_view key, std::string_view text) {
-  const std::optional<Head> head = split_head(Record::kKind, text);
+  const std::optional<state::RecordText> head = state::open_record(Record::kKind, text);
   if (!head) return broken(key, Record::kKind, "its first line is not that of such a record");
-  if (head->crc != record_crc(Record::kKind, head->version, head->body)) {
-    return broken(key, Record::kKind, "its checksum does not match");
-  }
+  if (!head->intact) return broken(key, Record::kKind, "its checksum does not match");
   if (head->version > Record::kVersion) {
     return make_error(
         ErrorCode::kNewerFormat,
