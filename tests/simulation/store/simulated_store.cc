@@ -195,7 +195,7 @@ Task<void> SimulatedStore::run() {
   if (trouble_ == Trouble::kErrors) {
     const uint32_t rate = static_cast<uint32_t>(1) << prng_.below(14);
     faults.read_error_ppm = faults.write_error_ppm = faults.sync_error_ppm = rate;
-    faults.no_space_ppm = rate * 2;
+    faults.no_space_ppm = rate * 10;  // fails no pool, so it may come more often than what does
   }
   if (trouble_ == Trouble::kDamage) {
     faults.applies_to = [](const std::string& path) {
