@@ -65,18 +65,11 @@ Task<Status> ReplicaImpl::journal_books(WriteHeader header, EntryType type, Slot
   std::deque<Append> appends;
   for (const ByteRange& range : ranges) {
     Append& append = appends.emplace_back();
+    begin_entry(append, header, type);
     JournalEntry& entry = append.entry;
-    entry.type = type;
-    entry.replica = id();
-    entry.epoch = header.epoch;
-    entry.generation = header.generation;
-    entry.sequence = header.sequence;
-    entry.commit = header.commit;
     entry.absent = slots;
     entry.offset = range.offset;
     entry.length = range.length;
-    entry.layer = write_layer_;
-    append.replica = shared_from_this();
     if (type == EntryType::kClearDirty && mutant(StoreMutant::kClearNotDurable)) {
       books_.note(entry, 0);
       append.done.set();

@@ -134,6 +134,8 @@ class ReplicaImpl final : public Replica, public std::enable_shared_from_this<Re
   Status check_header(const WriteHeader& header) const;
   Task<Status> write_entries(WriteHeader header, EntryType type, uint64_t offset, uint64_t length,
                              ByteSpan data);
+  // What every entry of this replica says, whatever it is of.
+  void begin_entry(Append& append, const WriteHeader& header, EntryType type);
   // Makes and queues the entries of one call, in its order; `appends` stays until they have ended. Of a
   // write `data` is the payload, of an intent `crcs` go with it.
   void enqueue_entries(std::deque<Append>& appends, const WriteHeader& header, EntryType type,

@@ -132,28 +132,33 @@ bool ReplicaImpl::must_wait_for_direct(uint64_t first, uint64_t count) const {
          !mutant(StoreMutant::kWritePassesDirect);
 }
 
+void ReplicaImpl::begin_entry(Append& append, const WriteHeader& header, EntryType type) {
+  JournalEntry& entry = append.entry;
+  entry.type = type;
+  entry.replica = id();
+  entry.epoch = header.epoch;
+  entry.generation = header.generation;
+  entry.sequence = header.sequence;
+  entry.commit = header.commit;
+  entry.layer = write_layer_;
+  append.replica = shared_from_this();
+}
+
 void ReplicaImpl::enqueue_entries(std::deque<Append>& appends, const WriteHeader& header,
                                   EntryType type, uint64_t offset, uint64_t length, ByteSpan data,
                                   std::span<const uint32_t> crcs) {
   const uint64_t piece = type == EntryType::kWriteZeroes ? length : kMaxEntryBytes;
   for (uint64_t at = 0; at < length; at += piece) {
     Append& append = appends.emplace_back();
+    begin_entry(append, header, type);
     JournalEntry& entry = append.entry;
-    entry.type = type;
-    entry.replica = id();
-    entry.epoch = header.epoch;
-    entry.generation = header.generation;
-    entry.sequence = header.sequence;
-    entry.commit = header.commit;
     entry.absent = header.absent;
     entry.offset = offset + at;
     entry.length = std::min(piece, length - at);
-    entry.layer = write_layer_;
     if (type == EntryType::kWrite) append.payload = data.subspan(at, entry.length);
     if (type == EntryType::kIntent) {
       entry.crcs = crcs.subspan(at / kBlockSize, entry.length / kBlockSize);
     }
-    append.replica = shared_from_this();
     pool_.writer().enqueue(append);
   }
 }

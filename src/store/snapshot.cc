@@ -56,18 +56,11 @@ Task<Result<SnapshotRow>> ReplicaImpl::close_layer(WriteHeader header, SnapshotI
   Gate::Pass appending(appends_);
   HF_ASSERT(appending);
   Append append;
+  begin_entry(append, header, EntryType::kSnapshot);
   JournalEntry& entry = append.entry;
-  entry.type = EntryType::kSnapshot;
-  entry.replica = superblock_.replica;
-  entry.epoch = header.epoch;
-  entry.generation = header.generation;
-  entry.sequence = header.sequence;
-  entry.commit = header.commit;
-  entry.layer = write_layer_;
   entry.snapshot = id;
   entry.snapshot_size = size();
   entry.created_ns = pool_.world().clock.wall().ns;
-  append.replica = shared_from_this();
   HF_ASSERT(write_layer_ < UINT32_MAX - 2);
   ++write_layer_;  // later writes, which queue behind, belong above
   pool_.writer().enqueue(append);
