@@ -78,7 +78,8 @@ struct Membership {
 };
 
 // On a new node: asks by the token, checks what comes, and keeps it (trust_files.h). May be asked
-// again with the same token after any failure or crash. Errors, besides those of the cluster's
+// again with the same token after any failure or crash; the key that it asks with stays for that
+// until the caller, who has more to do before the node is a member, says forget_joining(). Errors, besides those of the cluster's
 // answer (TrustStore::admit): kAlreadyExists (this node is a member already), kWrongOwner (of
 // another cluster), kFailedPrecondition (clocks too far apart), kUnavailable (none of the token's
 // addresses answers; says why each did not).

@@ -137,8 +137,12 @@ Task<Status> keep(TrustFiles& files, const Membership& membership) {
     Status signer = co_await files.save_signer(membership.signer);
     HF_CO_TRY(signer);
   }
-  Status saved = co_await files.save(membership.credentials);
-  HF_CO_TRY(saved);
+  co_return co_await files.save(membership.credentials);
+}
+
+Task<Status> keep_and_forget(TrustFiles& files, const Membership& membership) {
+  Status kept = co_await keep(files, membership);
+  HF_CO_TRY(kept);
   co_return co_await files.forget_joining();
 }
 
@@ -233,7 +237,7 @@ Task<Result<Membership>> found_cluster(World world, TrustFiles& files, TrustStor
   out.credentials.key = *key;
   out.self.cluster = cluster;
   out.self.node = node;
-  Status all = co_await keep(files, out);
+  Status all = co_await keep_and_forget(files, out);
   HF_CO_TRY(all);
   co_return std::move(out);
 }
@@ -261,7 +265,7 @@ Task<Result<Credentials>> renew_from(World world, TrustFiles& files, Credentials
   if (renewed->self != *self) {
     co_return make_error(ErrorCode::kProtocol, "the certificate that came is not this node's");
   }
-  Status kept = co_await keep(files, *renewed);
+  Status kept = co_await keep_and_forget(files, *renewed);
   HF_CO_TRY(kept);
   co_return std::move(renewed->credentials);
 }

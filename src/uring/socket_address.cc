@@ -3,11 +3,14 @@
 #include <arpa/inet.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <charconv>
 #include <cstddef>
 #include <cstring>
+
+#include "uring/owned_fd.h"
 
 namespace hf {
 namespace {
@@ -88,6 +91,25 @@ Result<std::vector<RawAddress>> resolve_numeric(const SocketAddress& address) {
 
 Result<std::vector<RawAddress>> resolve_name(const SocketAddress& address) {
   return resolve(address, AI_ADDRCONFIG);
+}
+
+Result<std::string> own_address() {
+  // 192.0.2.1 and 2001:db8::1 are for documentation: nobody has them, so the default route is asked.
+  for (const char* far : {"tcp:192.0.2.1:9", "tcp:[2001:db8::1]:9"}) {
+    const Result<SocketAddress> address = SocketAddress::parse(far);
+    HF_TRY(address);
+    const Result<std::vector<RawAddress>> raw = resolve_numeric(*address);
+    if (!raw.ok() || raw->empty()) continue;
+    const OwnedFd fd(::socket(raw->front().storage.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    if (!fd.valid() || ::connect(fd.get(), raw->front().get(), raw->front().length) != 0) continue;
+    RawAddress own;
+    own.length = sizeof own.storage;
+    if (::getsockname(fd.get(), reinterpret_cast<sockaddr*>(&own.storage), &own.length) != 0) continue;
+    const Result<SocketAddress> text = SocketAddress::parse(address_text(own));
+    if (text.ok()) return text->host();
+  }
+  return make_error(ErrorCode::kNotFound, "this machine has no default route, and so no address of "
+                                          "which it is clear that others reach it by it");
 }
 
 std::string address_text(const RawAddress& raw) {

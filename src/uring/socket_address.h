@@ -46,6 +46,9 @@ struct RawAddress {
 // pool).
 Result<std::vector<RawAddress>> resolve_numeric(const SocketAddress& address);
 Result<std::vector<RawAddress>> resolve_name(const SocketAddress& address);
+// The address that this machine shows to what lies behind its default route, without a packet being
+// sent. kNotFound where there is none.
+Result<std::string> own_address();
 // "tcp:127.0.0.1:1234", "unix:" for an unnamed peer.
 std::string address_text(const RawAddress& raw);
 // The name `name` in the directory open as `dir_fd`: the kernel's 108 bytes suffice for a path of

@@ -171,7 +171,7 @@ Task<Result<std::unique_ptr<EtcdMember>>> EtcdMember::start(World& world,
     (void)spawn(member->gate_, member->supervise());
     step = co_await member->open_session();
   }
-  if (step.ok()) step = co_await member->wait_for_answer();
+  if (step.ok() && member->options_.wait) step = co_await member->wait_for_answer();
   if (!step.ok()) {
     co_await member->stop();
     co_return step.error();

@@ -54,7 +54,10 @@ struct EtcdMemberOptions {
   uint32_t keep_history_minutes = 60;  // then compacted
   uint32_t heartbeat_ms = 100;
   uint32_t election_ms = 1000;
-  Duration patience = std::chrono::seconds(15);  // for the first answer
+  // For the first answer, which one of several members gives only when enough of them are up; without
+  // `wait` it does not matter whether it answers.
+  Duration patience = std::chrono::seconds(15);
+  bool wait = true;
 
   std::string peer_url() const;
   std::string client_endpoint() const;  // "address:port"

@@ -62,14 +62,19 @@ void start_authenticate(EtcdEndpoint& endpoint, grpc::ClientContext* context,
 }  // namespace
 
 EtcdEndpoint::EtcdEndpoint(std::string a, std::shared_ptr<grpc::Channel> c)
-    : address(std::move(a)),
-      channel(std::move(c)),
-      kv(etcdserverpb::KV::NewStub(channel)),
-      watch(etcdserverpb::Watch::NewStub(channel)),
-      lease(etcdserverpb::Lease::NewStub(channel)),
-      cluster(etcdserverpb::Cluster::NewStub(channel)),
-      maintenance(etcdserverpb::Maintenance::NewStub(channel)),
-      auth(etcdserverpb::Auth::NewStub(channel)) {}
+    : address(std::move(a)) {
+  use(std::move(c));
+}
+
+void EtcdEndpoint::use(std::shared_ptr<grpc::Channel> c) {
+  channel = std::move(c);
+  kv = etcdserverpb::KV::NewStub(channel);
+  watch = etcdserverpb::Watch::NewStub(channel);
+  lease = etcdserverpb::Lease::NewStub(channel);
+  cluster = etcdserverpb::Cluster::NewStub(channel);
+  maintenance = etcdserverpb::Maintenance::NewStub(channel);
+  auth = etcdserverpb::Auth::NewStub(channel);
+}
 
 EtcdSession::EtcdSession(World& world, EtcdOptions options)
     : clock_(world.clock),
@@ -103,31 +108,65 @@ Task<Status> EtcdSession::read_secret(std::string path, std::string* out) {
   co_return Status();
 }
 
-Task<Status> EtcdSession::start(bool wait) {
+Task<Status> EtcdSession::read_credentials() {
   grpc::SslCredentialsOptions tls;
+  std::string password;
   Status read = co_await read_secret(options_.ca_file, &tls.pem_root_certs);
   HF_CO_TRY(read);
   read = co_await read_secret(options_.cert_file, &tls.pem_cert_chain);
   HF_CO_TRY(read);
   read = co_await read_secret(options_.key_file, &tls.pem_private_key);
   HF_CO_TRY(read);
-  read = co_await read_secret(options_.password_file, &password_);
+  read = co_await read_secret(options_.password_file, &password);
   HF_CO_TRY(read);
-  password_ = password_.substr(0, password_.find_first_of("\r\n"));
-  if (!options_.user.empty() && password_.empty()) {
+  password = password.substr(0, password.find_first_of("\r\n"));
+  if (!options_.user.empty() && password.empty()) {
     co_return make_error(ErrorCode::kInvalidArgument,
                          "etcd: {}: the first line, the password of {}, is empty",
                          options_.password_file, options_.user);
   }
-  const std::shared_ptr<grpc::ChannelCredentials> credentials =
-      options_.ca_file.empty() ? grpc::InsecureChannelCredentials() : grpc::SslCredentials(tls);
+  password_ = std::move(password);
+  if (options_.ca_file.empty()) {
+    credentials_ = grpc::InsecureChannelCredentials();
+  } else {
+    credentials_ = grpc::SslCredentials(tls);
+  }
+  co_return Status();
+}
+
+Task<Status> EtcdSession::start(bool wait) {
+  Status read = co_await read_credentials();
+  HF_CO_TRY(read);
   for (const std::string& address : options_.endpoints) {
-    endpoints_.emplace_back(address, make_channel(address, credentials));
+    endpoints_.emplace_back(address, make_channel(address, credentials_));
     (void)spawn(gate_, probe(endpoints_.back()));
   }
   if (!wait) co_return Status();
   Result<EtcdEndpoint*> first = co_await pick(clock_.now() + options_.call_timeout);
   HF_CO_TRY(first);
+  co_return Status();
+}
+
+void EtcdSession::learn(const std::vector<std::string>& endpoints) {
+  for (const std::string& address : endpoints) {
+    const auto known = [&address](const EtcdEndpoint& e) { return e.address == address; };
+    if (closing_.is_cancelled() || endpoints_.size() >= kMaxEtcdEndpoints) return;
+    if (std::any_of(endpoints_.begin(), endpoints_.end(), known)) continue;
+    options_.endpoints.push_back(address);
+    endpoints_.emplace_back(address, make_channel(address, credentials_));
+    (void)spawn(gate_, probe(endpoints_.back()));
+  }
+}
+
+Task<Status> EtcdSession::reload() {
+  Status read = co_await read_credentials();
+  HF_CO_TRY(read);
+  if (closing_.is_cancelled()) co_return Error(ErrorCode::kClosed, "the state store was closed");
+  token_.clear();
+  for (EtcdEndpoint& endpoint : endpoints_) {
+    endpoint.use(make_channel(endpoint.address, credentials_));
+    suspect(endpoint, "its credentials were changed");
+  }
   co_return Status();
 }
 

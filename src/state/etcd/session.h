@@ -36,6 +36,7 @@ inline constexpr int kMaxEtcdAnswerBytes = 40 * 1024 * 1024;
 
 struct EtcdEndpoint {
   EtcdEndpoint(std::string a, std::shared_ptr<grpc::Channel> c);
+  void use(std::shared_ptr<grpc::Channel> c);
   std::string address;
   std::shared_ptr<grpc::Channel> channel;
   std::unique_ptr<etcdserverpb::KV::Stub> kv;
@@ -82,6 +83,12 @@ class EtcdSession {
   Listener listen(std::function<void()> fn);
   void unlisten(Listener listener) { listeners_.erase(listener); }
 
+  // More endpoints of the same etcd, from now on; those that are known already stay.
+  void learn(const std::vector<std::string>& endpoints);
+  // Certificate, key and password files again, for connections from now on: what runs on the old ones
+  // ends by itself. After an error everything stays as it was.
+  Task<Status> reload();
+
   Gate& gate() { return gate_; }
   CancelSource& closing() { return closing_; }
   Clock& clock() { return clock_; }
@@ -108,6 +115,7 @@ class EtcdSession {
   EtcdSession(World& world, EtcdOptions options);
   Task<Status> start(bool wait);
   Task<Status> read_secret(std::string path, std::string* out);
+  Task<Status> read_credentials();
   Task<void> probe(EtcdEndpoint& endpoint);
   void judge_probe(EtcdEndpoint& endpoint, const grpc::Status& status,
                    const etcdserverpb::StatusResponse& answer);
@@ -130,6 +138,7 @@ class EtcdSession {
   EtcdOptions options_;
   std::shared_ptr<Mailbox> mailbox_;
   std::string password_;
+  std::shared_ptr<grpc::ChannelCredentials> credentials_;
   std::list<EtcdEndpoint> endpoints_;
   uint64_t cluster_id_ = 0;
   std::string token_;
