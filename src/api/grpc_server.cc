@@ -24,7 +24,7 @@ constexpr std::chrono::seconds kStopGrace{5};
 class Server : public GrpcServer {
  public:
   Server(GrpcServerOptions options, cluster::Control& control, LoopBridge& bridge)
-      : options_(std::move(options)), context_{control, bridge, options_.version} {}
+      : options_(std::move(options)), context_{control, bridge, options_.version, options_.admin} {}
   ~Server() override { stop(); }
 
   Status open() {
@@ -38,6 +38,7 @@ class Server : public GrpcServer {
                        &make_sdk_mount_attach}) {
       services_.push_back(make(context_));
     }
+    if (context_.admin != nullptr) services_.push_back(make_v1_membership(context_));
     grpc::ServerBuilder builder;
     grpc::ResourceQuota quota("holdfast-api");
     quota.SetMaxThreads(kMaxThreads);

@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 
+#include "api/cluster_admin.h"
 #include "api/loop_bridge.h"
 #include "base/error.h"
 #include "cluster/control.h"
@@ -17,6 +18,7 @@ struct GrpcServerOptions {
   std::string unix_path;    // mandatory
   std::string tcp_address;  // "127.0.0.1:9100"; empty: none
   std::string version;      // of the daemon, for Identity.Version
+  ClusterAdmin* admin = nullptr;  // null: no membership service
 };
 
 class GrpcServer {

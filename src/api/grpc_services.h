@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 
+#include "api/cluster_admin.h"
 #include "api/loop_bridge.h"
 #include "cluster/control.h"
 
@@ -16,12 +17,14 @@ struct ServiceContext {
   cluster::Control& control;
   LoopBridge& bridge;
   std::string version;
+  ClusterAdmin* admin;  // null: no membership service
 };
 
 std::unique_ptr<grpc::Service> make_v1_volumes(const ServiceContext& context);
 std::unique_ptr<grpc::Service> make_v1_snapshots(const ServiceContext& context);
 std::unique_ptr<grpc::Service> make_v1_pools(const ServiceContext& context);
 std::unique_ptr<grpc::Service> make_v1_cluster(const ServiceContext& context);
+std::unique_ptr<grpc::Service> make_v1_membership(const ServiceContext& context);
 std::unique_ptr<grpc::Service> make_sdk_identity(const ServiceContext& context);
 std::unique_ptr<grpc::Service> make_sdk_cluster(const ServiceContext& context);
 std::unique_ptr<grpc::Service> make_sdk_node(const ServiceContext& context);

@@ -21,6 +21,7 @@ void add_volume_commands(CLI::App& app, Context& context);
 void add_snapshot_commands(CLI::App& app, Context& context);
 void add_pool_commands(CLI::App& app, Context& context);
 void add_cluster_commands(CLI::App& app, Context& context);
+void add_membership_commands(CLI::App& app, Context& context);
 void add_completion_command(CLI::App& app, Context& context);
 
 // "key=value" words to a map; kInvalidArgument names the word that is none.

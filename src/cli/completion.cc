@@ -160,7 +160,8 @@ Candidates value_candidates(const Place& place, Client& client, bool* files) {
   if (name == "export") return words_of({"ublk", "nbd", "fuse", "nbd-server"});
   if (name == "opt") return spec_keys();
   if (name == "snapshot") return snapshot_names(client, first);
-  if (name == "socket") *files = true;
+  if (name == "socket" || name == "token-file" || (name.starts_with("etcd-") && name != "etcd-user")) *files = true;
+  if (name == "ttl") return words_of({"10m", "1h", "1d"});
   return {};
 }
 

@@ -107,6 +107,7 @@ int run(int argc, char** argv) {
   add_snapshot_commands(app, context);
   add_pool_commands(app, context);
   add_cluster_commands(app, context);
+  add_membership_commands(app, context);
   add_completion_command(app, context);
   try {
     app.parse(argc, argv);

@@ -38,9 +38,12 @@ Status read_grace(const std::string& file, const toml::node& node, uint32_t* out
   return {};
 }
 
-Status read_port(const std::string& file, const toml::node& node, uint16_t* out) {
+Status read_port(const std::string& file, std::string_view key, const toml::node& node, int64_t least,
+                 int64_t most, uint16_t* out) {
   const auto value = node.value_exact<int64_t>();
-  if (!value || *value < 0 || *value > 65535) return bad_key(file, "http_port", "give 0 to 65535");
+  if (!value || *value < least || *value > most) {
+    return bad_key(file, key, fmt::format("give {} to {}", least, most));
+  }
   *out = static_cast<uint16_t>(*value);
   return {};
 }
@@ -72,7 +75,10 @@ Status read_key(const std::string& file, std::string_view key, const toml::node&
     config->nbd_tcp_open = *value;
     return {};
   }
-  if (key == "http_port") return read_port(file, node, &config->http_port);
+  if (key == "http_port") return read_port(file, key, node, 0, 65535, &config->http_port);
+  if (key == "peer_port") return read_port(file, key, node, 1, 65533, &config->peer_port);
+  if (key == "etcd_client_port") return read_port(file, key, node, 1, 65535, &config->etcd_client_port);
+  if (key == "etcd_peer_port") return read_port(file, key, node, 1, 65535, &config->etcd_peer_port);
   if (key == "docker_grace_s") return read_grace(file, node, &config->docker_grace_s);
   if (key == "journal_size") return read_size(file, key, node, &config->journal_bytes);
   if (key == "log_level") {
@@ -83,7 +89,8 @@ Status read_key(const std::string& file, std::string_view key, const toml::node&
   }
   return bad_key(file, key,
                  "unknown key; known are state_dir, run_dir, docker_socket, http_host, http_port, "
-                 "grpc_tcp, nbd_tcp, nbd_tcp_open, node_name, holder_program, export, docker_grace_s, journal_size, log_level");
+                 "grpc_tcp, nbd_tcp, nbd_tcp_open, peer_port, etcd_client_port, "
+                 "etcd_peer_port, node_name, holder_program, export, docker_grace_s, journal_size, log_level");
 }
 
 // Whether it is this machine's alone. kInvalidArgument: no numeric address with a port.
@@ -121,6 +128,21 @@ Status check_nbd_tcp(const NodeConfig& config) {
                     "nbd_tcp \"{}\" is not loopback: NBD has no authentication here, whoever reaches "
                     "the address has every volume; if that network is trusted, set nbd_tcp_open = true",
                     config.nbd_tcp);
+}
+
+// Those of a cluster must not meet.
+Status check_cluster_ports(const NodeConfig& config) {
+  const auto among_peers = [&config](uint16_t port) {
+    return port >= config.peer_port && port <= config.peer_port + 2;
+  };
+  if (config.etcd_client_port != config.etcd_peer_port && !among_peers(config.etcd_client_port) &&
+      !among_peers(config.etcd_peer_port)) {
+    return {};
+  }
+  return make_error(ErrorCode::kInvalidArgument,
+                    "etcd_client_port {} and etcd_peer_port {} must differ from each other and from peer_port {} and "
+                    "the two behind it",
+                    config.etcd_client_port, config.etcd_peer_port, config.peer_port);
 }
 
 // kNotFound for a file that is not there, and for nothing else: what is there and cannot be read may not be taken for
@@ -192,6 +214,7 @@ Status check_config(const NodeConfig& config) {
   }
   HF_TRY(check_grpc_tcp(config));
   HF_TRY(check_nbd_tcp(config));
+  HF_TRY(check_cluster_ports(config));
   if (!config.export_kind.empty() && config.export_kind != "ublk" && config.export_kind != "nbd" &&
       config.export_kind != "fuse") {
     return make_error(ErrorCode::kInvalidArgument,

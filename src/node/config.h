@@ -21,6 +21,10 @@ struct NodeConfig {
   // authentication, so an address that is not loopback needs nbd_tcp_open, too.
   std::string nbd_tcp;
   bool nbd_tcp_open = false;
+  // In a cluster: replica peers, joins at the port behind it, calls between nodes at the next one.
+  uint16_t peer_port = 9011;
+  uint16_t etcd_client_port = 2379;  // of an etcd member that this node carries, from init or join on
+  uint16_t etcd_peer_port = 2380;
   std::string node_name;         // default: host name
   std::string holder_program;    // default: holdfast-holder beside this program
   std::string export_kind;       // "ublk", "nbd", "fuse"; "": the best that the kernel offers

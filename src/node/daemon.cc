@@ -9,6 +9,7 @@
 #include "block/default_drivers.h"
 #include "holder/client.h"
 #include "node/wait_for_lock.h"
+#include "state/sqlite_store.h"
 #include "uring/loop_device.h"
 
 namespace hf::node {
@@ -100,15 +101,47 @@ Task<Status> Daemon::take_locks() {
   co_return Status();
 }
 
-Task<Status> Daemon::start_state() {
+state::KvStore& Daemon::store() {
+  if (membership_) return membership_->store();
+  return *held_;
+}
+
+Task<Status> Daemon::start_state(CancelToken stop) {
   World& world = real_->world();
   Result<Identity> identity = co_await load_or_make_identity(world, config_.state_dir);
   HF_CO_TRY(identity);
   identity_ = *identity;
+  Result<std::optional<ClusterFile>> file =
+      co_await load_cluster_file(world.fs, config_.state_dir);
+  HF_CO_TRY(file);
+  if (!file->has_value()) co_return co_await open_embedded();
+  // What init and join leave to the first start, so that writing cluster.json is all that they do.
+  if (identity_.cluster != (*file)->cluster || identity_.node != (*file)->node) {
+    identity_.cluster = (*file)->cluster;
+    identity_.node = (*file)->node;
+    Status replaced = co_await replace_identity(world, config_.state_dir, identity_);
+    HF_CO_TRY(replaced);
+  }
+  Status aside = co_await set_embedded_aside(world.fs, config_.state_dir);
+  HF_CO_TRY(aside);
+  ClusterFile known = std::move(**file);
+  Result<std::unique_ptr<Membership>> membership =
+      co_await Membership::start(world, config_.state_dir, config_.peer_port, std::move(known), stop,
+                                 hooks_.waiting);
+  HF_CO_TRY(membership);
+  membership_ = std::move(*membership);
+  co_return Status();
+}
+
+Task<Status> Daemon::open_embedded() {
+  World& world = real_->world();
+  Status may = co_await check_embedded(world.fs, config_.state_dir);
+  HF_CO_TRY(may);
   Result<std::unique_ptr<state::SqliteStore>> store =
       co_await state::SqliteStore::open(world.blocking, world.clock, config_.state_file());
   HF_CO_TRY(store);
-  store_ = std::move(*store);
+  embedded_ = std::move(*store);
+  held_ = std::make_unique<state::HeldStore>(*embedded_);
   co_return Status();
 }
 
@@ -142,6 +175,7 @@ Task<Status> Daemon::start_control() {
   options.node = identity_.node;
   options.node_name = config_.node_name.empty() ? host_name() : config_.node_name;
   options.version = HF_VERSION;
+  if (membership_) options.address = host_port(membership_->address(), membership_->peer_port());
   options.mount_root = config_.mount_root();
   options.capabilities.clone = true;
   options.capabilities.sticky = true;
@@ -154,7 +188,7 @@ Task<Status> Daemon::start_control() {
   Result<std::string> boot_id =
       co_await world.fs.read_file("/proc/sys/kernel/random/boot_id", 4096);
   if (boot_id.ok()) options.boot_id = boot_id->substr(0, 36);
-  cluster::ControlPorts ports{*host_, *exporter_, *mounter_, *store_, world.clock, world.random};
+  cluster::ControlPorts ports{*host_, *exporter_, *mounter_, store(), world.clock, world.random};
   control_ = std::make_unique<cluster::ControlPlane>(ports, options);
   co_return co_await control_->start();
 }
@@ -177,6 +211,10 @@ Status Daemon::start_sockets() {
   grpc.unix_path = config_.api_socket();
   grpc.tcp_address = config_.grpc_tcp;
   grpc.version = HF_VERSION;
+  verbs_ = std::make_unique<ClusterVerbs>(
+      ClusterVerbsPorts{real_->world(), config_, identity_, *control_, held_.get(),
+                        membership_.get(), hooks_.restart});
+  grpc.admin = verbs_.get();
   Result<std::unique_ptr<api::GrpcServer>> grpc_server =
       api::GrpcServer::start(grpc, *control_, *bridge_);
   HF_TRY(grpc_server);
@@ -211,7 +249,7 @@ void Daemon::stop_sockets() {
   if (grpc_server_) grpc_server_->stop();
 }
 
-Task<Status> Daemon::start(UringWorld& real) {
+Task<Status> Daemon::start(UringWorld& real, CancelToken stop) {
   real_ = &real;
   Status step = co_await prepare_directories();
   HF_CO_TRY(step);
@@ -219,7 +257,7 @@ Task<Status> Daemon::start(UringWorld& real) {
   HF_CO_TRY(step);
   step = co_await take_locks();
   HF_CO_TRY(step);
-  step = co_await start_state();
+  step = co_await start_state(stop);
   HF_CO_TRY(step);
   step = co_await start_control();
   HF_CO_TRY(step);
@@ -228,6 +266,7 @@ Task<Status> Daemon::start(UringWorld& real) {
   step = start_sockets();
   HF_CO_TRY(step);
   began_holder_ = false;
+  if (membership_) membership_->serve();
   HF_LOG(kInfo, "node", "started version={} cluster={} node={} state_dir={} api={}", HF_VERSION,
          identity_.cluster.to_string(), identity_.node.to_string(), config_.state_dir,
          config_.api_socket());
@@ -252,6 +291,8 @@ Task<void> Daemon::stop() {
   };
   co_await run_blocking<bool>(real_->world().blocking, close_sockets);
   co_await api_gate_.close();
+  grpc_server_.reset();
+  verbs_.reset();
   if (nbd_) co_await nbd_->stop();
   nbd_.reset();
   if (control_) {
@@ -269,13 +310,18 @@ Task<void> Daemon::stop() {
   mounter_.reset();
   mounts_.reset();
   host_.reset();
+  if (membership_) co_await membership_->stop_serving();
   pool_files_.reset();
   exporter_.reset();
   nbd_exports_.reset();
   exports_.reset();
   kernel_io_.reset();
-  if (store_) co_await store_->close();
-  store_.reset();
+  if (held_) co_await held_->close();
+  held_.reset();
+  if (embedded_) co_await embedded_->close();
+  embedded_.reset();
+  if (membership_) co_await membership_->stop();
+  membership_.reset();
   if (began_holder_) co_await end_holder();
   run_lock_.reset();
   lock_.reset();

@@ -79,4 +79,13 @@ Task<Result<Identity>> load_or_make_identity(World world, std::string state_dir)
   co_return identity;
 }
 
+Task<Status> replace_identity(World world, std::string state_dir, Identity identity) {
+  const std::string path = state_dir + "/identity.json";
+  Status kept = co_await world.fs.write_file_atomic(path, encode_identity(identity), 0600);
+  HF_CO_TRY(kept);
+  HF_LOG(kInfo, "node", "identity_replaced cluster={} node={}", identity.cluster.to_string(),
+         identity.node.to_string());
+  co_return Status();
+}
+
 }  // namespace hf::node

@@ -1,5 +1,5 @@
 // Who this node is. Made at the first start, kept in <state_dir>/identity.json (versioned, checksummed),
-// never changed: pools and volumes carry these ids.
+// changed only by joining a cluster, which a node with pools is not let do: pools and volumes carry these ids.
 #pragma once
 
 #include <string>
@@ -24,5 +24,7 @@ Result<Identity> decode_identity(const std::string& text);
 
 // Reads it, or makes it durably. A broken file is an error: a new identity would orphan every pool.
 Task<Result<Identity>> load_or_make_identity(World world, std::string state_dir);
+// Of a node that has joined a cluster: what there was before goes.
+Task<Status> replace_identity(World world, std::string state_dir, Identity identity);
 
 }  // namespace hf::node

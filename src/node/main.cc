@@ -60,14 +60,41 @@ void become_io_flusher() {
 #endif
 }
 
-Task<void> serve(Daemon& daemon, UringWorld& real, Event& stop, Status* result) {
-  *result = co_await daemon.start(real);
+// What ends the daemon, and whether it begins anew. Loop thread.
+struct Ending {
+  Event stop;
+  CancelSource asked;  // by a signal: ends the waiting of a start, too
+  bool restart = false;
+};
+
+Task<void> serve(Daemon& daemon, UringWorld& real, Ending& ending, Status* result) {
+  *result = co_await daemon.start(real, CancelToken(ending.asked));
   if (result->ok()) {
-    sd_notify(0, "READY=1");
-    co_await stop.wait();
-    sd_notify(0, "STOPPING=1");
+    sd_notify(0, "READY=1\nSTATUS=");
+    co_await ending.stop.wait();
+    // Not where it begins anew in this very process: systemd would end that.
+    sd_notify(0, ending.restart ? "STATUS=begins anew" : "STOPPING=1");
+  } else if (ending.asked.is_cancelled()) {
+    *result = Status();
   }
   co_await daemon.stop();
+}
+
+// A start that waits for others is no start that hangs.
+void tell_waiting(const std::string& why) {
+  sd_notifyf(0, "EXTEND_TIMEOUT_USEC=60000000\nSTATUS=waits: %s", why.c_str());
+}
+
+// This program once more in this process: pid, systemd's socket and standard output stay; everything else
+// that is open closes. Returns only where that cannot be.
+Error begin_anew(char** argv) {
+  char self[4096] = {};
+  const ssize_t n = ::readlink("/proc/self/exe", self, sizeof self - 1);
+  const std::string_view path(self, n < 0 ? 0 : static_cast<size_t>(n));
+  // An upgrade has put another file in its place: this one is still to be had.
+  const char* program = path.empty() || path.ends_with(" (deleted)") ? "/proc/self/exe" : self;
+  ::execv(program, argv);
+  return Error::from_errno(errno, "cannot begin anew");
 }
 
 // glibc would give each of the API's threads a heap of its own, and each keeps what it once needed. The loop
@@ -83,7 +110,7 @@ double cpu_seconds() {
 
 // One thread waits for the signals that all others have blocked. A second signal ends the process at once:
 // what is acknowledged is safe at any moment. In between it looks after freed memory.
-void wait_for_signals(const sigset_t& signals, UringLoop& loop, Event& stop) {
+void wait_for_signals(const sigset_t& signals, UringLoop& loop, Ending& ending) {
   IdleTrim trim;
   const timespec every{std::chrono::duration_cast<std::chrono::seconds>(IdleTrim::kEvery).count(), 0};
   for (bool told = false;;) {
@@ -94,7 +121,11 @@ void wait_for_signals(const sigset_t& signals, UringLoop& loop, Event& stop) {
     HF_LOG(kInfo, "node", "signal number={}", signal);
     if (told) ::_exit(128 + signal);
     told = true;
-    loop.post([&stop] { stop.set(); });
+    loop.post([&ending] {
+      ending.restart = false;
+      ending.asked.cancel();
+      ending.stop.set();
+    });
   }
 }
 
@@ -103,7 +134,7 @@ int fail(const Error& error) {
   return error.info().exit_code;
 }
 
-int run(const NodeConfig& config) {
+int run(const NodeConfig& config, char** argv) {
   ::mallopt(M_ARENA_MAX, kHeaps);
   set_log_level(config.log_level);
   if (::geteuid() != 0) {
@@ -119,16 +150,24 @@ int run(const NodeConfig& config) {
   allow_all_open_files();
   Result<std::unique_ptr<UringWorld>> real = UringWorld::create(UringWorldOptions());
   if (!real.ok()) return fail(real.error());
-  Event stop;
-  std::thread waiter([&signals, &real, &stop] { wait_for_signals(signals, (*real)->loop(), stop); });
+  Ending ending;
+  std::thread waiter(
+      [&signals, &real, &ending] { wait_for_signals(signals, (*real)->loop(), ending); });
   Status result;
   {
-    Daemon daemon(config);
-    (*real)->loop().run_until(serve(daemon, **real, stop, &result));
+    DaemonHooks hooks;
+    hooks.waiting = [](const std::string& why) { tell_waiting(why); };
+    hooks.restart = [&ending] {
+      ending.restart = !ending.asked.is_cancelled();
+      ending.stop.set();
+    };
+    Daemon daemon(config, std::move(hooks));
+    (*real)->loop().run_until(serve(daemon, **real, ending, &result));
   }
   pthread_kill(waiter.native_handle(), SIGUSR1);
   waiter.join();
-  return result.ok() ? 0 : fail(result.error());
+  if (!result.ok()) return fail(result.error());
+  return ending.restart ? fail(begin_anew(argv)) : 0;
 }
 
 int main_with(int argc, char** argv) {
@@ -155,7 +194,7 @@ int main_with(int argc, char** argv) {
   flags.config_given = file->count() > 0;
   NodeConfig config;
   const Status good = apply(flags, &config);
-  return good.ok() ? run(config) : fail(good.error());
+  return good.ok() ? run(config, argv) : fail(good.error());
 }
 
 }  // namespace

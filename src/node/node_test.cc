@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <fstream>
 
+#include "node/cluster_file.h"
 #include "node/config.h"
 #include "node/idle_trim.h"
 #include "node/identity.h"
@@ -162,6 +163,89 @@ TEST(Identity, SurvivesARoundTripAndNothingElse) {
   EXPECT_EQ(decode_identity("").code(), ErrorCode::kCorruption);
   EXPECT_EQ(decode_identity("{}").code(), ErrorCode::kCorruption);
   EXPECT_EQ(decode_identity(R"({"version": 99})").code(), ErrorCode::kNewerFormat);
+}
+
+TEST(Config, PortsOfAClusterDoNotMeet) {
+  NodeConfig config;
+  EXPECT_TRUE(check_config(config).ok());
+  config.etcd_client_port = 9012;
+  EXPECT_EQ(check_config(config).code(), ErrorCode::kInvalidArgument);
+  config.etcd_client_port = 2380;
+  EXPECT_EQ(check_config(config).code(), ErrorCode::kInvalidArgument);
+  const std::string path = write_temp("peer_port = 65534\n");
+  EXPECT_EQ(read_config_file(path, &config).code(), ErrorCode::kInvalidArgument);
+  std::remove(path.c_str());
+}
+
+ClusterFile some_cluster_file() {
+  ClusterFile file;
+  file.cluster = *ClusterId::parse("11111111-2222-4333-8444-555555555555");
+  file.node = *NodeId::parse("11111111-2222-4333-8444-666666666666");
+  file.address = "10.0.0.1";
+  file.endpoints = {"10.0.0.1:2379", "10.0.0.2:2379"};
+  file.etcd_id = 0xfedcba9876543210;
+  file.joins = {"tcp:10.0.0.1:9012"};
+  file.member.emplace();
+  file.member->initial.emplace_back("a", "https://10.0.0.1:2380");
+  file.member->join = true;
+  return file;
+}
+
+TEST(ClusterFile, ComesBackAsItWas) {
+  const ClusterFile file = some_cluster_file();
+  const Result<ClusterFile> back = decode_cluster_file(encode_cluster_file(file));
+  ASSERT_TRUE(back.ok()) << back.error().to_string();
+  EXPECT_EQ(encode_cluster_file(*back), encode_cluster_file(file));
+  EXPECT_EQ(back->etcd_id, file.etcd_id);
+  ASSERT_TRUE(back->member.has_value());
+  EXPECT_EQ(back->member->initial, file.member->initial);
+  ClusterFile foreign = file;
+  foreign.member.reset();
+  foreign.foreign.url = "etcd+tls://a,b";
+  foreign.foreign.ca = "/ca";
+  const Result<ClusterFile> other = decode_cluster_file(encode_cluster_file(foreign));
+  ASSERT_TRUE(other.ok());
+  EXPECT_FALSE(other->member.has_value());
+  EXPECT_EQ(other->foreign.url, foreign.foreign.url);
+}
+
+TEST(ClusterFile, NoDamagedOneIsBelieved) {
+  const std::string text = encode_cluster_file(some_cluster_file());
+  for (size_t i = 0; i < text.size(); ++i) {
+    std::string bad = text;
+    bad[i] = static_cast<char>(bad[i] ^ 1);
+    const Result<ClusterFile> read = decode_cluster_file(bad);
+    // White space may change its kind, and the version can only become a higher or a lower one.
+    if (read.ok()) {
+      EXPECT_EQ(encode_cluster_file(*read), text) << i;
+    }
+  }
+  EXPECT_EQ(decode_cluster_file("").code(), ErrorCode::kCorruption);
+  std::string newer = text;
+  const size_t at = newer.find("\"version\": 1");
+  ASSERT_NE(at, std::string::npos);
+  newer[at + 11] = '2';
+  EXPECT_EQ(decode_cluster_file(newer).code(), ErrorCode::kNewerFormat);
+}
+
+TEST(ClusterFile, SaysHowTheStateStoreIsReached) {
+  ClusterFile file = some_cluster_file();
+  Result<state::EtcdOptions> own = etcd_options_of(file, "/s");
+  ASSERT_TRUE(own.ok());
+  EXPECT_EQ(own->endpoints, file.endpoints);
+  EXPECT_EQ(own->ca_file, "/s/trust/ca.pem");
+  EXPECT_EQ(own->expect_etcd, file.etcd_id);
+  state::EtcdMemberOptions member = member_options_of(file, "/s");
+  member.initial = {{member.name, member.peer_url()}};
+  EXPECT_TRUE(state::check_etcd_member(member).ok());
+  file.foreign.url = "etcd+tls://a";
+  EXPECT_EQ(etcd_options_of(file, "/s").code(), ErrorCode::kInvalidArgument) << "without its CA";
+  file.foreign.ca = "/ca";
+  own = etcd_options_of(file, "/s");
+  ASSERT_TRUE(own.ok());
+  EXPECT_EQ(own->ca_file, "/ca");
+  file.foreign.url = "etcd://a";
+  EXPECT_EQ(etcd_options_of(file, "/s").code(), ErrorCode::kInvalidArgument) << "the CA would be ignored";
 }
 
 }  // namespace

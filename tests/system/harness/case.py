@@ -40,8 +40,8 @@ class SystemTest(unittest.TestCase):
         if left:
             raise Failed("left behind: " + "; ".join(left))
 
-    def make_host(self, name="host"):
-        host = Host(self.path(name), self.environment)
+    def make_host(self, name="host", net=False):
+        host = Host(self.path(name), self.environment, net)
         self.addCleanup(host.stop)
         self.leaks.watch_namespace(host.pid)
         return host

@@ -127,16 +127,22 @@ class Holdfastd:
         """For addCleanup: takes all volumes down through the product itself, ends the daemon, then the holder."""
         if not self.running:
             self.start()
+        self.release_volumes()
+        self.stop()
+        self.end_holder()
+        self.close_pools()
+
+    def release_volumes(self, node=None):
+        """Unmounts and detaches everything; of a node of a cluster, by its id, what that node has."""
         for name, volume in self.volumes().items():
+            if node is not None and (volume.get("attachment") or {}).get("node", node) != node:
+                continue
             for mount in (volume.get("attachment") or {}).get("mounts", []):
                 self.holdfast("volume", "unmount", name, mount["path"], check=False)
             if self.json("volume", "inspect", name)["state"] == "attached":
                 # A container that was just killed keeps its mount until the kernel is done with it.
                 wait_until(f"volume {name} to be detached",
                            lambda name=name: self.holdfast("volume", "detach", name, check=False).returncode == 0, seconds=60, every=1)
-        self.stop()
-        self.end_holder()
-        self.close_pools()
 
     def close_pools(self):
         """A daemon that stops leaves its pools mounted for the next one; here none comes."""

@@ -14,9 +14,9 @@ OWN_FOLDERS = ("/run/docker", "/run/containerd", "/run/holdfast")
 
 
 class Host:
-    """folder: below the test's scratch folder; environment: what every process of the host gets."""
+    """folder: below the test's scratch folder; environment: what every process of the host gets; net: with a network of its own (lan.py)."""
 
-    def __init__(self, folder, environment):
+    def __init__(self, folder, environment, net=False):
         self.folder = folder
         self.environment = environment
         self._made = []
@@ -29,7 +29,7 @@ class Host:
         # The first process keeps the namespace alive; it holds nothing open but its pipe.
         binds = "; ".join(f"mount --bind {self.path('run', os.path.basename(t))} {t}" for t in OWN_FOLDERS)
         script = f"set -e; mount --make-rprivate /; {binds}; mount --make-rshared /; echo ready; exec sleep infinity"
-        self._keeper = subprocess.Popen(["unshare", "-m", "sh", "-c", script], env=environment, text=True,
+        self._keeper = subprocess.Popen(["unshare", "-m", *(["-n"] if net else []), "sh", "-c", script], env=environment, text=True,
                                         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         line = self._keeper.stdout.readline()
         if line.strip() != "ready":
@@ -44,7 +44,7 @@ class Host:
 
     def enter(self, command):
         """The command line that runs the command in this host."""
-        return ["nsenter", f"--mount=/proc/{self.pid}/ns/mnt", "--", *command]
+        return ["nsenter", f"--mount=/proc/{self.pid}/ns/mnt", f"--net=/proc/{self.pid}/ns/net", "--", *command]
 
     def run(self, command, **more):
         return run(self.enter(command), env=self.environment, **more)
