@@ -200,7 +200,9 @@ Result<std::unique_ptr<Child>> UringProcess::start(std::vector<std::string> argv
   const Result<std::string> setpriv = find_program("setpriv");
   HF_TRY(setpriv);
   argv[0] = *program;
-  argv.insert(argv.begin(), {*setpriv, "--pdeathsig", "KILL", "--"});
+  // A daemon that died before the signal was asked for is noticed by who the parent is then.
+  argv.insert(argv.begin(), {*setpriv, "--pdeathsig", "KILL", "--", "/bin/sh", "-c",
+                             "[ $PPID = \"$0\" ] && exec \"$@\"", std::to_string(::getpid())});
   OwnedFd log(open(log_file.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
   if (!log.valid()) return Error::from_errno(errno, "open " + log_file);
   const Result<pid_t> pid = spawn_program(*setpriv, argv, log.get());

@@ -23,7 +23,8 @@ class UringProcess final : public Process {
   explicit UringProcess(UringLoop& loop) : loop_(loop), running_(kMaxAtOnce) {}
   // Output that grandchildren write after the program's own end is not waited for.
   Task<Result<CommandResult>> run(std::vector<std::string> argv, Duration timeout) override;
-  // By setpriv (util-linux), which asks the kernel for the death signal.
+  // By setpriv (util-linux), which asks the kernel for the death signal, and a shell that then looks
+  // whether we are still there.
   Result<std::unique_ptr<Child>> start(std::vector<std::string> argv,
                                        std::string log_file) override;
 

@@ -15,16 +15,15 @@ namespace hf {
 namespace {
 
 // Runs in a process of its own: starts a program that stays, tells its pid, waits to be killed.
-[[noreturn]] void be_a_daemon(int tell) {
+[[noreturn]] void be_a_daemon(int tell, bool patient) {
   Result<std::unique_ptr<UringWorld>> real = UringWorld::create(UringWorldOptions());
   if (!real.ok()) ::_exit(1);
   Result<std::unique_ptr<Child>> child =
       (*real)->world().process.start({"sleep", "1000"}, "/dev/null");
   if (!child.ok()) ::_exit(2);
   const int pid = (*child)->pid();
-  // Not before it is the program itself: until then it may not have asked for the signal.
   std::string name;
-  while (name != "sleep") std::ifstream("/proc/" + std::to_string(pid) + "/comm") >> name;
+  while (patient && name != "sleep") std::ifstream("/proc/" + std::to_string(pid) + "/comm") >> name;
   if (::write(tell, &pid, sizeof pid) != sizeof pid) ::_exit(3);
   while (true) ::pause();
 }
@@ -36,21 +35,30 @@ bool runs(int pid) {
   return in && state != "Z" && state != "X";
 }
 
-TEST(UringProcess, AProgramThatStaysDiesWithItsDaemon) {
+void kill_a_daemon(bool patient) {
   int tell[2];
   ASSERT_EQ(::pipe(tell), 0);
   const pid_t daemon = ::fork();
-  if (daemon == 0) be_a_daemon(tell[1]);
+  if (daemon == 0) be_a_daemon(tell[1], patient);
   ::close(tell[1]);
   int pid = 0;
   ASSERT_EQ(::read(tell[0], &pid, sizeof pid), static_cast<ssize_t>(sizeof pid));
   ::close(tell[0]);
-  EXPECT_TRUE(runs(pid));
+  if (patient) {
+    EXPECT_TRUE(runs(pid));
+  }
   ::kill(daemon, SIGKILL);
   ::waitpid(daemon, nullptr, 0);
   for (int i = 0; i < 500 && runs(pid); ++i) ::usleep(10000);
   EXPECT_FALSE(runs(pid));
   if (runs(pid)) ::kill(pid, SIGKILL);
+}
+
+TEST(UringProcess, AProgramThatStaysDiesWithItsDaemon) { kill_a_daemon(true); }
+
+// Killed before the program has asked for the signal: it must not begin.
+TEST(UringProcess, AProgramOfADaemonThatDiedMeanwhileDoesNotStay) {
+  for (int i = 0; i < 20; ++i) kill_a_daemon(false);
 }
 
 }  // namespace
