@@ -45,6 +45,9 @@ class TrustFiles {
   std::string ca_path() const { return dir_ + "/ca.pem"; }
   std::string node_path() const { return dir_ + "/node.pem"; }
   std::string signer_path() const { return dir_ + "/signer.pem"; }
+  // What is revoked, for etcd: made anew from the records (Authority::revocation_list_pem). Without a
+  // first line of ours, which etcd would not read.
+  std::string revoked_path() const { return dir_ + "/revoked.crl"; }
   std::string joining_path() const { return dir_ + "/joining.pem"; }
 
  private:

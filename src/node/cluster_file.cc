@@ -195,6 +195,7 @@ state::EtcdMemberOptions member_options_of(const ClusterFile& file, const std::s
   options.join = file.member->join;
   options.client_tls.ca = state_dir + "/trust/ca.pem";
   options.client_tls.cert = options.client_tls.key = state_dir + "/trust/node.pem";
+  options.client_tls.revoked = state_dir + "/trust/revoked.crl";
   options.peer_tls = options.client_tls;
   return options;
 }

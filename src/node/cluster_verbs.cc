@@ -244,6 +244,8 @@ Task<Result<uint64_t>> ClusterVerbs::found(ClusterFile file) {
   file.joins.push_back(
       "tcp:" + host_port(file.address, ports_.config.peer_port + uint32_t{kJoinPortOffset}));
   if (!file.foreign.url.empty()) co_return co_await move_to(&file);
+  step = co_await make_empty_list(world_, files, founded->signer);
+  HF_CO_TRY(step);
   file.endpoints.push_back(host_port(file.address, ports_.config.etcd_client_port));
   file.member.emplace();
   file.member->client_port = ports_.config.etcd_client_port;
@@ -359,6 +361,8 @@ Task<Status> ClusterVerbs::enter(api::JoinCluster request, auth::JoinToken token
                            "away and ask again; the token is still good on this node");
     }
     file.endpoints = joined->endpoints;
+    if (joined->signer) step = co_await make_empty_list(world_, files, joined->signer);
+    HF_CO_TRY(step);
     if (joined->signer) step = co_await add_member(&file);
     HF_CO_TRY(step);
   }

@@ -38,6 +38,14 @@ std::string without_scheme(const std::string& url) {
 
 }  // namespace
 
+Task<Status> make_empty_list(World& world, auth::TrustFiles& files, const auth::Authority& signer) {
+  const std::string path = files.revoked_path();
+  Result<FileInfo> there = co_await world.fs.stat(path);
+  if (there.ok()) co_return Status();
+  std::string list = signer.revocation_list_pem({}, world.clock.wall());
+  co_return co_await world.fs.write_file_atomic(path, std::move(list), 0600);
+}
+
 Membership::Membership(World& world, std::string state_dir, uint16_t peer_port, ClusterFile file,
                        CancelToken stop, std::function<void(std::string)> tell)
     : world_(world),
@@ -134,6 +142,10 @@ Task<Status> Membership::start_member() {
   // Without it etcd would found a new and empty cluster under the same name.
   if (there.code() == ErrorCode::kNotFound) co_return missing(data);
   HF_CO_TRY(there);
+  if (signer_) {
+    Status listed = co_await make_empty_list(world_, files_, signer_);
+    HF_CO_TRY(listed);
+  }
   while (true) {
     state::EtcdMemberOptions options = member_options_of(file_, state_dir_);
     options.wait = false;  // alone of three it answers nobody
@@ -175,7 +187,7 @@ Task<Status> Membership::check_store() {
     if (ca.ok() && !ca->has_value()) {
       co_return make_error(ErrorCode::kCorruption,
                            "{} holds nothing of cluster {}: it was emptied, or is another one; "
-                           "restore a snapshot of it (etcdctl snapshot restore)",
+                           "bring its data back (docs/operations/cluster.md)",
                            store_->describe(), file_.cluster.to_string());
     }
     state::Txn txn;
@@ -223,8 +235,29 @@ Task<void> Membership::follow_revoked() {
     revoked_ = std::move(nodes);
     tls_->set_revoked(revoked_);
     if (joins_) joins_->set_revoked(revoked_);
+    if (file_.member && signer_) (void)spawn(gate_, list_revoked());
   };
   co_await trust_->follow_revoked(std::move(changed), CancelToken(stopping_));
+}
+
+// etcd knows no node ids, only serials.
+Task<void> Membership::list_revoked() {
+  co_await listing_.lock();
+  MutexGuard guard(listing_);
+  Result<std::vector<auth::NodeRecord>> nodes = co_await trust_->nodes();
+  Status written = nodes.ok() ? Status() : Status(nodes.error());
+  if (nodes.ok()) {
+    std::vector<std::string> serials;
+    for (const auth::NodeRecord& node : *nodes) {
+      if (node.revoked.ns == 0) continue;
+      for (const auth::IssuedCertificate& one : node.certificates) serials.push_back(one.serial);
+    }
+    std::string list = signer_.revocation_list_pem(serials, world_.clock.wall());
+    written = co_await world_.fs.write_file_atomic(files_.revoked_path(), std::move(list), 0600);
+  }
+  if (!written.ok()) {
+    HF_LOG(kError, "node", "revoked_not_listed why=\"{}\"", written.error().to_string());
+  }
 }
 
 Task<void> Membership::answer_joins() {

@@ -21,6 +21,7 @@
 #include "node/cluster_file.h"
 #include "runtime/cancel.h"
 #include "runtime/gate.h"
+#include "runtime/sync.h"
 #include "runtime/world.h"
 #include "state/etcd/member.h"
 #include "state/etcd/store.h"
@@ -30,6 +31,9 @@ namespace hf::node {
 // Ports behind peer_port.
 inline constexpr uint16_t kJoinPortOffset = 1;
 inline constexpr uint16_t kNodePortOffset = 2;
+
+// For an etcd that takes no start without one: of nobody.
+Task<Status> make_empty_list(World& world, auth::TrustFiles& files, const auth::Authority& signer);
 
 // Written before records are copied into an etcd, removed by the first daemon that runs on them:
 // while it is there, nobody has used what stands beside it.
@@ -80,6 +84,7 @@ class Membership {
   Task<Status> pause(std::string why);
 
   Task<void> follow_revoked();
+  Task<void> list_revoked();
   Task<void> answer_joins();
   Task<void> renew_daily();
   Task<Status> renew_once();
@@ -104,6 +109,7 @@ class Membership {
   std::unique_ptr<auth::JoinService> joins_;
   std::set<NodeId> revoked_;
   size_t voters_ = 0;
+  Mutex listing_;
   bool stopped_ = false;
   CancelSource stopping_;
   Gate gate_;

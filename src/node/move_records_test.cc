@@ -1,9 +1,10 @@
-// Records move from one store into another over a store that loses requests, answers late, and is away.
+// What makes a node a member: records that move over a store that loses requests, answers late and is away; the files.
 #include "node/move_records.h"
 
 #include <gtest/gtest.h>
 
 #include "base/prng.h"
+#include "node/cluster_file.h"
 #include "node/membership.h"
 #include "sim/simulation.h"
 #include "state/held_store.h"
@@ -151,6 +152,57 @@ Task<void> holds_writes(World& world) {
 TEST(HeldStore, RefusesWritesWhileHeld) {
   sim::Simulation sim(1);
   sim.run(holds_writes(sim.driver()));
+}
+
+Task<void> touch(FileSystem& fs, std::string path) {
+  Status written = co_await fs.write_file_atomic(path, path, 0600);
+  EXPECT_TRUE(written.ok());
+}
+
+// A member's old store is out of the way, with its log; without cluster.json nothing begins anew.
+Task<void> embedded_goes_aside(FileSystem& fs) {
+  Status may = co_await check_embedded(fs, "/s");
+  EXPECT_TRUE(may.ok()) << "a new node";
+  co_await touch(fs, "/s/state.db");
+  co_await touch(fs, "/s/state.db-wal");
+  may = co_await check_embedded(fs, "/s");
+  EXPECT_TRUE(may.ok());
+  for (int i = 0; i < 2; ++i) {
+    Status aside = co_await set_embedded_aside(fs, "/s");
+    EXPECT_TRUE(aside.ok());
+  }
+  Result<std::string> old = co_await fs.read_file("/s/before-cluster.db", 100);
+  EXPECT_TRUE(old.ok() && *old == "/s/state.db");
+  old = co_await fs.read_file("/s/before-cluster.db-wal", 100);
+  EXPECT_TRUE(old.ok());
+  Result<FileInfo> gone = co_await fs.stat("/s/state.db");
+  EXPECT_EQ(gone.code(), ErrorCode::kNotFound);
+  may = co_await check_embedded(fs, "/s");
+  EXPECT_EQ(may.code(), ErrorCode::kNotFound) << "an empty store would have begun";
+}
+
+Task<void> damaged_file_is_no_missing_one(FileSystem& fs) {
+  Result<std::optional<ClusterFile>> file = co_await load_cluster_file(fs, "/s");
+  EXPECT_TRUE(file.ok() && !file->has_value());
+  co_await touch(fs, "/s/cluster.json");
+  file = co_await load_cluster_file(fs, "/s");
+  EXPECT_EQ(file.code(), ErrorCode::kCorruption);
+  EXPECT_NE(file.error().message().find("/s/cluster.json"), std::string::npos);
+}
+
+Task<void> keep_status(Task<Status> task, Status* out) { *out = co_await std::move(task); }
+
+TEST(ClusterFile, OnDisk) {
+  sim::Simulation sim(1);
+  sim::SimHost& host = sim.add_host("n");
+  host.add_disk("/");
+  sim::SimProcess process(host);
+  FileSystem& fs = process.world().fs;
+  Status made;
+  sim.run(keep_status(fs.make_directory("/s", 0700), &made));
+  ASSERT_TRUE(made.ok());
+  sim.run(embedded_goes_aside(fs));
+  sim.run(damaged_file_is_no_missing_one(fs));
 }
 
 }  // namespace

@@ -18,14 +18,14 @@ from harness.lan import Lan  # noqa: E402
 
 
 class Etcd:
-    """One member on loopback, with its data below the host's folder."""
+    """One member on a host's address, with its data below the host's folder."""
 
-    def __init__(self, host):
+    def __init__(self, host, address):
         self.host = host
         self.program = need_program("etcd", "etcd-server")
         self.ctl_program = need_program("etcdctl", "etcd-client")
         self.port, self.peer = free_port(), free_port()
-        self.endpoint = f"127.0.0.1:{self.port}"
+        self.endpoint = f"{address}:{self.port}"
         self._process = None
 
     def start(self):
@@ -58,11 +58,10 @@ class Etcd:
 class OnEtcd(SystemTest):
     def setUp(self):
         super().setUp()
-        lan = Lan(self.environment)
-        self.addCleanup(lan.stop)
+        self.lan = Lan(self.environment)
+        self.addCleanup(self.lan.stop)
         self.host = self.make_host(net=True)
-        lan.plug(self.host)
-        self.etcd = Etcd(self.host)
+        self.etcd = Etcd(self.host, self.lan.plug(self.host))
         self.addCleanup(self.etcd.stop)
         self.etcd.start()
         self.daemon = Holdfastd(self.host)
@@ -112,6 +111,23 @@ class OnEtcd(SystemTest):
         self.daemon.start()
         self.assertEqual(self.read(f"{path}/a"), "before")
         self.assertIn("db", self.daemon.volumes())
+
+    def test_a_second_node(self):
+        """It hears from the cluster where the state is, and carries nothing of it."""
+        host = self.make_host("second", net=True)
+        self.lan.plug(host)
+        second = Holdfastd(host)
+        self.addCleanup(second.dispose)
+        second.start()
+        token = self.daemon.holdfast("cluster", "token", "create", "--ttl", "5m").stdout
+        second.holdfast("cluster", "join", "-", text_input=token, timeout=180)
+        status = second.json("cluster", "status")
+        self.assertTrue(status["member"] and not status["carries_state_store"], status)
+        self.assertIn(self.etcd.endpoint, status["state_store"])
+        for daemon in (self.daemon, second):
+            wait_until("two nodes", lambda daemon=daemon: len(daemon.json("node", "list")["nodes"]) == 2, seconds=60)
+        second.restart()
+        self.assertEqual(second.json("cluster", "status")["node"], status["node"])
 
     def test_start_without_etcd_waits_and_ends_when_told(self):
         self.daemon.stop()

@@ -53,19 +53,25 @@ Error wrong(std::string_view what) {
 
 Status check_tls(const EtcdTlsFiles& files, std::string_view side) {
   if (!files.any()) return {};
-  if (!files.all() || !is_path(files.ca) || !is_path(files.cert) || !is_path(files.key)) {
+  const bool list_is_path = files.revoked.empty() || is_path(files.revoked);
+  if (!files.all() || !is_path(files.ca) || !is_path(files.cert) || !is_path(files.key) ||
+      !list_is_path) {
     return wrong(
         fmt::format("give the absolute paths of all three {} files: CA, certificate, key", side));
   }
   return {};
 }
 
-void add_tls(std::string* text, std::string_view section, const EtcdTlsFiles& files) {
+void add_tls(std::vector<std::string>* command, std::string_view side, const EtcdTlsFiles& files) {
   if (!files.any()) return;
-  *text += fmt::format(
-      "{}:\n  cert-file: \"{}\"\n  key-file: \"{}\"\n  client-cert-auth: true\n"
-      "  trusted-ca-file: \"{}\"\n",
-      section, files.cert, files.key, files.ca);
+  const std::string_view prefix = side == "peer" ? "peer-" : "";
+  command->push_back(fmt::format("--{}cert-file={}", prefix, files.cert));
+  command->push_back(fmt::format("--{}key-file={}", prefix, files.key));
+  command->push_back(fmt::format("--{}client-cert-auth=true", prefix));
+  command->push_back(fmt::format("--{}trusted-ca-file={}", prefix, files.ca));
+  if (!files.revoked.empty()) {
+    command->push_back(fmt::format("--{}-crl-file={}", side, files.revoked));
+  }
 }
 
 }  // namespace
@@ -116,17 +122,16 @@ Status check_etcd_member(const EtcdMemberOptions& options) {
   return {};
 }
 
-std::string etcd_member_config(const EtcdMemberOptions& options) {
+std::vector<std::string> etcd_member_command(const EtcdMemberOptions& options) {
   const std::string client = fmt::format("{}://{}", options.client_tls.any() ? "https" : "http",
                                          options.client_endpoint());
   std::string initial;
   for (const auto& [name, url] : options.initial) {
     initial += fmt::format("{}{}={}", initial.empty() ? "" : ",", name, url);
   }
-  std::string text =
-      "# Written by holdfastd at every start of this member; changes here are lost.\n";
-  const auto add = [&text](std::string_view key, const std::string& value) {
-    text += fmt::format("{}: \"{}\"\n", key, value);
+  std::vector<std::string> command = {options.program};
+  const auto add = [&command](std::string_view flag, std::string_view value) {
+    command.push_back(fmt::format("--{}={}", flag, value));
   };
   add("name", options.name);
   add("data-dir", options.dir + "/data");
@@ -139,17 +144,21 @@ std::string etcd_member_config(const EtcdMemberOptions& options) {
   add("initial-cluster-state", options.join ? "existing" : "new");
   add("auto-compaction-mode", "periodic");
   add("auto-compaction-retention", fmt::format("{}m", options.keep_history_minutes));
-  text += fmt::format("quota-backend-bytes: {}\n", options.quota_bytes);
-  text += fmt::format("heartbeat-interval: {}\n", options.heartbeat_ms);
-  text += fmt::format("election-timeout: {}\n", options.election_ms);
+  add("quota-backend-bytes", fmt::format("{}", options.quota_bytes));
+  add("heartbeat-interval", fmt::format("{}", options.heartbeat_ms));
+  add("election-timeout", fmt::format("{}", options.election_ms));
   // A member that comes back does not unseat a leader that serves; a change of members that would
   // lose the majority is refused; a member compares its data with the others' before it serves.
-  text += "pre-vote: true\nstrict-reconfig-check: true\nenable-v2: false\n";
-  text += "experimental-initial-corrupt-check: true\n";
-  text += "logger: zap\nlog-level: warn\nlog-outputs: [stderr]\n";
-  add_tls(&text, "client-transport-security", options.client_tls);
-  add_tls(&text, "peer-transport-security", options.peer_tls);
-  return text;
+  add("pre-vote", "true");
+  add("strict-reconfig-check", "true");
+  add("enable-v2", "false");
+  add("experimental-initial-corrupt-check", "true");
+  add("logger", "zap");
+  add("log-level", "warn");
+  add("log-outputs", "stderr");
+  add_tls(&command, "client", options.client_tls);
+  add_tls(&command, "peer", options.peer_tls);
+  return command;
 }
 
 EtcdMember::EtcdMember(World& world, EtcdMemberOptions options)
@@ -205,9 +214,6 @@ Task<Status> EtcdMember::prepare() {
       co_return made.error().with_context("etcd member");
     }
   }
-  Status wrote = co_await world_.fs.write_file_atomic(options_.dir + "/etcd.yaml",
-                                                      etcd_member_config(options_), 0600);
-  HF_CO_TRY(wrote);
   co_return co_await trim_log();
 }
 
@@ -220,8 +226,8 @@ Task<Status> EtcdMember::trim_log() {
 }
 
 Status EtcdMember::launch() {
-  Result<std::unique_ptr<Child>> child = world_.process.start(
-      {options_.program, "--config-file", options_.dir + "/etcd.yaml"}, options_.dir + "/etcd.log");
+  Result<std::unique_ptr<Child>> child =
+      world_.process.start(etcd_member_command(options_), options_.dir + "/etcd.log");
   if (child.code() == ErrorCode::kMissingFeature) {
     return make_error(ErrorCode::kMissingFeature,
                       "{} is not installed; on Debian: apt-get install etcd-server",

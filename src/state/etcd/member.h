@@ -1,8 +1,7 @@
-// EtcdMember: an etcd of our own, as a child of the daemon: Debian's program with a configuration
-// that is written here, watched, started again when it ends, told to end with the daemon.
+// EtcdMember: an etcd of our own, as a child of the daemon: Debian's program with flags from
+// here, watched, started again when it ends, told to end with the daemon.
 //
 //   dir/            0700
-//     etcd.yaml     0600, written at every start
 //     etcd.log      0600, what it says; cut at kMaxEtcdLogBytes at every start
 //     data/         etcd's own
 //
@@ -25,12 +24,14 @@ namespace hf::state {
 
 inline constexpr uint64_t kMaxEtcdLogBytes = 16 * 1024 * 1024;
 
-// Certificate files of one side of etcd; all or none.
+// Certificate files of one side of etcd; all or none. `revoked`, which may stay empty, is an X.509 list
+// of what is refused (PEM), and is read by etcd with each connection.
 struct EtcdTlsFiles {
   EtcdTlsFiles() = default;
   std::string ca;
   std::string cert;
   std::string key;
+  std::string revoked;
   bool any() const { return !ca.empty() || !cert.empty() || !key.empty(); }
   bool all() const { return !ca.empty() && !cert.empty() && !key.empty(); }
 };
@@ -65,8 +66,8 @@ struct EtcdMemberOptions {
 
 // kInvalidArgument names what is wrong.
 Status check_etcd_member(const EtcdMemberOptions& options);
-// The configuration file. Pure.
-std::string etcd_member_config(const EtcdMemberOptions& options);
+// Its command line, without a secret. Pure. (A configuration file knows no lists of what is revoked.)
+std::vector<std::string> etcd_member_command(const EtcdMemberOptions& options);
 
 class EtcdMember {
  public:

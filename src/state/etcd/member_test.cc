@@ -35,28 +35,40 @@ EtcdMemberOptions member_options(const std::string& folder, const std::string& n
   return options;
 }
 
-TEST(EtcdMemberConfig, IsWhatWasAskedForAndNothingUnsafe) {
+std::string command_text(const EtcdMemberOptions& options) {
+  std::string text;
+  for (const std::string& word : etcd_member_command(options)) text += word + "\n";
+  return text;
+}
+
+TEST(EtcdMemberCommand, IsWhatWasAskedForAndNothingUnsafe) {
   EtcdMemberOptions options = member_options("/var/lib/holdfast", "n1", {2379, 2380}, 0);
   ASSERT_TRUE(check_etcd_member(options).ok());
-  std::string text = etcd_member_config(options);
-  EXPECT_NE(text.find("listen-client-urls: \"http://127.0.0.1:2379\""), std::string::npos) << text;
-  EXPECT_NE(text.find("initial-cluster: \"n1=http://127.0.0.1:2380\""), std::string::npos) << text;
+  std::string text = command_text(options);
+  EXPECT_NE(text.find("--listen-client-urls=http://127.0.0.1:2379\n"), std::string::npos) << text;
+  EXPECT_NE(text.find("--initial-cluster=n1=http://127.0.0.1:2380\n"), std::string::npos) << text;
   EXPECT_EQ(text.find("unsafe"), std::string::npos);
   EXPECT_EQ(text.find("force-new-cluster"), std::string::npos);
-  EXPECT_EQ(text.find("security"), std::string::npos);
+  EXPECT_EQ(text.find("cert"), std::string::npos);
   options.client_tls.ca = options.peer_tls.ca = "/c/ca.crt";
   options.client_tls.cert = options.peer_tls.cert = "/c/node.crt";
   options.client_tls.key = options.peer_tls.key = "/c/node.key";
   options.initial = {{"n1", options.peer_url()}};
   ASSERT_TRUE(check_etcd_member(options).ok());
-  text = etcd_member_config(options);
-  EXPECT_NE(text.find("\"https://127.0.0.1:2379\""), std::string::npos) << text;
-  EXPECT_NE(text.find("client-cert-auth: true"), std::string::npos) << text;
+  text = command_text(options);
+  EXPECT_NE(text.find("=https://127.0.0.1:2379\n"), std::string::npos) << text;
+  EXPECT_NE(text.find("\n--client-cert-auth=true"), std::string::npos) << text;
+  EXPECT_NE(text.find("\n--peer-client-cert-auth=true"), std::string::npos) << text;
+  EXPECT_EQ(text.find("crl-file"), std::string::npos) << text;
+  options.client_tls.revoked = options.peer_tls.revoked = "/c/crl";
+  text = command_text(options);
+  EXPECT_NE(text.find("\n--client-crl-file=/c/crl"), std::string::npos) << text;
+  EXPECT_NE(text.find("\n--peer-crl-file=/c/crl"), std::string::npos) << text;
   options.address = "fd00::1";
   EXPECT_EQ(options.peer_url(), "https://[fd00::1]:2380");
 }
 
-TEST(EtcdMemberConfig, RefusesWhatWouldBreakOutOfTheFile) {
+TEST(EtcdMemberCommand, RefusesWhatIsMalformed) {
   const EtcdMemberOptions good = member_options("/var/lib/holdfast", "n1", {2379, 2380}, 0);
   std::vector<EtcdMemberOptions> all(9, good);
   all[0].name = "n1\"\nforce-new-cluster: true";
@@ -111,7 +123,7 @@ Task<void> one_member(EtcdClient& client, EtcdMemberOptions options) {
   EXPECT_TRUE(member.ok()) << member.error().to_string();
   if (!member.ok()) co_return;
   co_await await_serving(**member, clock);
-  for (const char* path : {"", "/data", "/etcd.yaml", "/etcd.log"}) {
+  for (const char* path : {"", "/data", "/etcd.log"}) {
     struct stat info {};
     EXPECT_EQ(::stat((options.dir + path).c_str(), &info), 0) << path;
     EXPECT_EQ(info.st_mode & 0077, 0u) << path;

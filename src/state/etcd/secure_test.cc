@@ -1,8 +1,10 @@
 // TLS and users of a real etcd.
 #include <gtest/gtest.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include <fstream>
+#include <iterator>
 
 #include "state/testing/etcd_client.h"
 #include "state/testing/etcd_process.h"
@@ -91,6 +93,59 @@ TEST_F(EtcdSecure, TlsBothWays) {
   EXPECT_EQ(client.try_open(bad).code(), ErrorCode::kUnavailable);
 }
 
+std::string read_text(const std::string& path) {
+  std::ifstream in(path);
+  return std::string(std::istreambuf_iterator<char>(in), {});
+}
+
+// The second endpoint is learned; then the first dies.
+Task<void> learns(EtcdTestCluster& etcd, EtcdClient& client) {
+  client.store().session().learn(etcd.endpoints());
+  client.store().session().learn(etcd.endpoints());
+  EXPECT_EQ(client.store().session().endpoints().size(), 3u) << "known ones are not learned twice";
+  etcd.kill_9(0);
+  Revision revision = co_await put(client.store(), client.clock(), "learned", "v", kPatience);
+  EXPECT_GT(revision, 0u);
+}
+
+Task<void> reloads(EtcdClient& client, EtcdOptions files, std::string strange, std::string good) {
+  EtcdSession& session = client.store().session();
+  write_file(files.cert_file, strange);
+  Status read = co_await session.reload();
+  EXPECT_TRUE(read.ok());
+  Result<std::optional<Entry>> got = co_await client.store().get("learned");
+  EXPECT_EQ(got.code(), ErrorCode::kUnavailable) << "a certificate that does not belong to the key";
+  write_file(files.cert_file, good);
+  read = co_await session.reload();
+  EXPECT_TRUE(read.ok());
+  Revision revision = co_await put(client.store(), client.clock(), "reloaded", "v", kPatience);
+  EXPECT_GT(revision, 0u);
+  ::unlink(files.cert_file.c_str());
+  read = co_await session.reload();
+  EXPECT_EQ(read.code(), ErrorCode::kNotFound);
+  got = co_await client.store().get("reloaded");
+  EXPECT_TRUE(got.ok() && got->has_value()) << "what was there stays";
+}
+
+TEST_F(EtcdSecure, EndpointsAndCertificatesChangeWhileItRuns) {
+  EtcdTestOptions test;
+  test.tls = true;
+  test.members = 3;
+  EtcdTestCluster etcd(test);
+  EtcdOptions options = options_for(etcd);
+  options.endpoints.resize(1);
+  options.ca_file = etcd.file("ca.crt");
+  options.cert_file = etcd.file("mine.crt");
+  options.key_file = etcd.file("node.key");
+  const std::string good = read_text(etcd.file("node.crt"));
+  write_file(options.cert_file, good);
+  EtcdClient client;
+  client.open(options);
+  client.run(learns(etcd, client));
+  client.run(reloads(client, options, read_text(etcd.file("other.crt")), good));
+  client.close();
+}
+
 Task<void> outlives_its_token(EtcdTestCluster& etcd, EtcdClient& client) {
   EtcdStore& store = client.store();
   Clock& clock = client.clock();
@@ -156,7 +211,7 @@ TEST_F(EtcdSecure, UsersAndTheirTokens) {
   EXPECT_EQ(refused.code(), ErrorCode::kUnauthenticated);
   if (!refused.ok()) {
     EXPECT_EQ(refused.error().message().find("guess"), std::string::npos);
-    EXPECT_NE(refused.error().message().find("etcd_password_file"), std::string::npos);
+    EXPECT_NE(refused.error().message().find("the password file"), std::string::npos);
   }
   EtcdOptions nobody = options;
   nobody.user.clear();

@@ -337,8 +337,8 @@ Error EtcdSession::error_of(const EtcdVerdict& verdict, const EtcdEndpoint& endp
       hint = ": compact and defragment etcd or raise its quota, then `etcdctl alarm disarm`";
       break;
     case ErrorCode::kUnauthenticated:
-      hint = options_.user.empty() ? ": it wants a user; set etcd_user and etcd_password_file"
-                                   : ": check etcd_user and etcd_password_file";
+      hint = options_.user.empty() ? ": it wants a user and a password file"
+                                   : ": check the user and the password file";
       break;
     case ErrorCode::kPermissionDenied:
       hint = ": give the user's role read and write of our prefix";
