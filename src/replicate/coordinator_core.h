@@ -160,7 +160,7 @@ class CoordinatorCore {
   Task<void> tend(Peer& peer);
   Task<void> heartbeat(Peer& peer);
   void attach(Peer& peer, PortPtr port, const FenceAnswer& answer);
-  void lose(Peer& peer, const PortPtr& port, const Error& why);
+  void lose(Peer& peer, PortPtr port, const Error& why);
   void drop_stuck(Peer& peer);
   Task<void> watchdog(PortPtr port, MonoTime at, std::shared_ptr<CancelSource> ended);
   std::shared_ptr<CancelSource> watch(const PortPtr& port, Duration within);
@@ -184,7 +184,7 @@ class CoordinatorCore {
   Task<Status> reconcile();
   Task<bool> reconcile_once(uint8_t* good, const RangeSet& windows);
   Task<bool> make_like(Peer& target, Peer& source, RangeSet differ);
-  Task<bool> mark(Peer& peer, SlotMask slots, const RangeSet& set);
+  Task<bool> mark(Peer& peer, PortPtr port, SlotMask slots, const RangeSet& set);
   Task<Status> activate(uint8_t good);
 
   // --- resync.cc
@@ -213,6 +213,7 @@ class CoordinatorCore {
   bool fenced_ = false;
   bool abandoned_ = false;
   std::optional<Error> fence_;
+  std::optional<Error> config_trouble_;  // why the last change of the configuration was not tried
   Semaphore slots_{kMaxOperations};
   RangeLock ranges_;
   std::map<uint64_t, OperationPtr> in_flight_;  // by sequence

@@ -147,7 +147,8 @@ void CoordinatorCore::attach(Peer& peer, PortPtr port, const FenceAnswer& answer
   changed_.notify_all();
 }
 
-void CoordinatorCore::lose(Peer& peer, const PortPtr& port, const Error& why) {
+// By value: callers give `peer.port` itself, which is nobody's a moment later.
+void CoordinatorCore::lose(Peer& peer, PortPtr port, const Error& why) {
   if (port == nullptr || peer.port != port) return;
   HF_PROBE("replicate.member_lost");
   HF_LOG(kInfo, "replicate", "volume {}: member {} is lost: {}", config().volume.to_string(),

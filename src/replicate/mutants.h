@@ -1,7 +1,6 @@
 // Deliberate bugs, switched on by tests only, to show that the simulation catches them. The numbers
 // are those of the protocol's list of classic bugs (M10 and M11 are bugs of the store:
-// kAckBeforeDurable and kPromiseNotDurable of store/mutants.h). No test sets them yet: the simulation has
-// to be shown to find each. Never set in production: nothing
+// kAckBeforeDurable and kPromiseNotDurable of store/mutants.h). Never set in production: nothing
 // but tests assigns t_replicate_mutant.
 #pragma once
 

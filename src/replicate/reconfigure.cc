@@ -17,8 +17,12 @@ Attendance CoordinatorCore::attendance() const {
   a.reachable = reachable();
   const MonoTime now = spec_->clock.now();
   for (const auto& peer : peers_) {
+    if (peer->port != nullptr) continue;
     const bool joined = (a.in_sync & peer->bit) != 0;
-    if (!joined || peer->broken || now - peer->lost_at >= kReturnWithin) a.overdue |= peer->bit;
+    if (!joined || peer->broken || now - peer->lost_at >= kReturnWithin ||
+        HF_FAULT_POINT("replicate.no_return")) {
+      a.overdue |= peer->bit;
+    }
   }
   return a;
 }
@@ -65,14 +69,17 @@ Task<void> CoordinatorCore::shrink(uint8_t drop) {
 
 // False: nothing has changed for us (fenced, ended, or to be looked at again).
 Task<bool> CoordinatorCore::replace_config(VolumeConfig next) {
+  config_trouble_.reset();
   Result<ConfigChange> change =
       co_await spec_->configs.replace(record_, std::move(next), CancelToken(stop_));
   if (!change.ok()) {
-    if (!running()) co_return false;
+    config_trouble_ = change.error();
+    if (!running() || record_.config.phase == VolumePhase::kRecovering) co_return false;
     HF_LOG(kWarn, "replicate", "volume {}: its configuration cannot be changed: {}",
            config().volume.to_string(), change.error().to_string());
+    // Where there is no time any more the process is ending: nothing is to be tried again.
     Status slept = co_await spec_->clock.sleep_for(kRetryLast, CancelToken(stop_));
-    (void)slept;
+    if (!slept.ok()) stop_.cancel();
     co_return false;
   }
   if (change->now.config.epoch != epoch_) {

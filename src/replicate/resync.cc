@@ -168,12 +168,14 @@ Task<Status> CoordinatorCore::copy_chunk(Peer& peer, PortPtr port, uint64_t offs
   co_return co_await port->write(copy_header(), offset, WriteData::of(std::move(buffer)));
 }
 
-// It will have to know what the others who are away lack: all that any in-sync member knows.
+// It will have to know what the others who are away lack: all that any in-sync member knows. One of
+// them has to have told it: with nobody's word it does not join.
 Task<Status> CoordinatorCore::inherit_maps(Peer& peer, PortPtr port) {
   uint8_t away = record_.config.member_mask() & static_cast<uint8_t>(~(required_ | peer.bit));
   if (mutant(ReplicateMutant::kMapsNotInherited)) away = 0;
   for (uint8_t slot : slots_of(away)) {
     RangeSet set;
+    bool told = false;
     for (uint8_t knower : slots_of(readable())) {
       Peer& source = *this->peer(knower);
       const PortPtr from = source.port;
@@ -181,11 +183,17 @@ Task<Status> CoordinatorCore::inherit_maps(Peer& peer, PortPtr port) {
       Status known = co_await collect(from, slot, &set);
       if (known.code() == ErrorCode::kFenced) co_return known;
       if (!known.ok()) lose(source, from, known.error());
+      told = told || known.ok();
+    }
+    if (!told) {
+      HF_PROBE("replicate.nobody_tells_maps");
+      co_return make_error(ErrorCode::kUnavailable,
+                           "no in-sync member tells what the others who are away lack");
     }
     set.cut_at(size_);
     if (set.empty()) continue;
     HF_PROBE("replicate.maps_inherited");
-    bool marked = co_await mark(peer, slot_bit(slot), set);
+    bool marked = co_await mark(peer, port, slot_bit(slot), set);
     if (!marked) co_return lost_error();
   }
   co_return peer.port == port ? Status() : Status(lost_error());
@@ -193,6 +201,7 @@ Task<Status> CoordinatorCore::inherit_maps(Peer& peer, PortPtr port) {
 
 // Nothing is acknowledged without it from here on; and it has all that was acknowledged before.
 Task<Status> CoordinatorCore::become_mandatory(Peer& peer, PortPtr port) {
+  HF_PROBE("replicate.joiner_mandatory");
   required_ |= peer.bit;
   const uint64_t before = sequence_;
   peer.waits_unanswered = true;

@@ -39,6 +39,7 @@ Task<Status> CoordinatorCore::claim() {
     if (!change->done) continue;
     record_ = std::move(change->now);
     epoch_ = record_.config.epoch;
+    HF_PROBE("replicate.claimed");
     for (const VolumeMember& member : record_.config.members) add_peer(member);
     co_return Status();
   }
@@ -64,6 +65,7 @@ Task<void> CoordinatorCore::try_to_fence(Peer& peer, MonoTime until) {
       leases_end_ = std::max(leases_end_, spec_->clock.now() + left);
       peer.port = std::move(port);
       fenced_members_.emplace(peer.info.slot, std::move(*answer));
+      HF_PROBE("replicate.member_fenced");
       co_return;
     }
     if (port != nullptr) port->close();
@@ -82,7 +84,9 @@ Task<void> CoordinatorCore::try_to_fence(Peer& peer, MonoTime until) {
 // acknowledged without it. The others are waited for a little, so that they need not be left out.
 Task<Status> CoordinatorCore::fence_members() {
   const MonoTime start = spec_->clock.now();
-  const MonoTime patience = start + kTakeoverPatience, end = start + kTakeoverGivesUp;
+  const bool impatient = HF_FAULT_POINT("replicate.impatient");
+  const MonoTime patience = start + (impatient ? Duration{} : kTakeoverPatience);
+  const MonoTime end = start + kTakeoverGivesUp;
   (void)spawn(background_, alarm(patience));
   (void)spawn(background_, alarm(end));
   uint8_t wanted = record_.config.in_sync;
@@ -173,7 +177,7 @@ Task<bool> CoordinatorCore::reconcile_once(uint8_t* good, const RangeSet& window
   if (absent == 0 || marks.empty() || mutant(ReplicateMutant::kWindowNotMarked)) co_return true;
   for (uint8_t each : slots_of(*good)) {
     Peer& member = *peer(each);
-    bool marked = co_await mark(member, absent, marks);
+    bool marked = co_await mark(member, member.port, absent, marks);
     if (!marked) *good &= static_cast<uint8_t>(~member.bit);
   }
   co_return *good == before;
@@ -214,8 +218,9 @@ Task<bool> CoordinatorCore::make_like(Peer& target, Peer& source, RangeSet diffe
   co_return true;
 }
 
-Task<bool> CoordinatorCore::mark(Peer& peer, SlotMask slots, const RangeSet& set) {
-  const PortPtr port = peer.port;
+// False: the session has ended.
+Task<bool> CoordinatorCore::mark(Peer& peer, PortPtr port, SlotMask slots, const RangeSet& set) {
+  if (port == nullptr || peer.port != port) co_return false;
   auto at = set.ranges().begin();
   while (at != set.ranges().end()) {
     std::vector<ByteRange> some;
@@ -246,8 +251,10 @@ Task<Status> CoordinatorCore::activate(uint8_t good) {
     next.in_sync = good;
     next.phase = VolumePhase::kActive;
     done = co_await replace_config(std::move(next));
+    if (config_trouble_) co_return *config_trouble_;
   }
   if (!done) co_return refusal();
+  HF_PROBE("replicate.activated");
   required_ = good;
   for (const auto& peer : peers_) peer->receives = (good & peer->bit) != 0 && peer->port != nullptr;
   co_await spread_config(good);

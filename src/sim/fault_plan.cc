@@ -32,6 +32,7 @@ bool SimFaultPlan::fault(const char* name) {
 
 void SimFaultPlan::probe(const char* name) {
   ++probes_[name];
+  if (hook_) hook_(name);
 }
 
 uint64_t SimFaultPlan::fired(const std::string& name) const {

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <string>
 #include <string_view>
@@ -35,6 +36,9 @@ class SimFaultPlan : public FaultPlan {
   // Switches a fault point for a test, whatever the seed says.
   void force(const std::string& name, bool on) { sites_[name] = Site{on, true, 0}; }
   uint64_t fired(const std::string& name) const;
+  // Called at each probe, on the stack of the code that passes it: to make a note of it, or to
+  // order what shall happen soon.
+  void on_probe(std::function<void(const char* name)> hook) { hook_ = std::move(hook); }
   const ProbeCounts& probes() const { return probes_; }
   // Adds this plan's counts to `total`, with each fault point that fired as "fault:<name>".
   void add_to(ProbeCounts* total) const;
@@ -50,6 +54,7 @@ class SimFaultPlan : public FaultPlan {
   Prng prng_;
   std::map<std::string, Site, std::less<>> sites_;
   ProbeCounts probes_;
+  std::function<void(const char* name)> hook_;
 };
 
 // "" when every name was passed at least `times`; otherwise a sentence naming those that were not.

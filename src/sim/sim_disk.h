@@ -35,12 +35,14 @@ class SimDisk {
   // May be changed at any time.
   DiskFaults& faults() { return config_.faults; }
   SimNames& names() { return names_; }
+  const SimNames& names() const { return names_; }
   PageSpace& space() { return space_; }
 
   // --- what tests and plans order
   // ---------------------------------------------------------------------
   void script(ScriptedFault fault) { scripted_.push_back(std::move(fault)); }
   bool scripts_done() const { return scripted_.empty(); }
+  void forget_scripts() { scripted_.clear(); }
   // Nothing is answered for that long from now.
   void hang_for(Duration d);
   // All latencies times `factor`, from now on.

@@ -1,14 +1,10 @@
 #include "cluster.h"
 
 #include <algorithm>
-#include <cstring>
-
-#include "../store/model.h"
 
 namespace hf::replicate_sim {
 namespace {
 
-constexpr const char* kDirectory = "/pool";
 constexpr int kPort = 7000;
 
 sim::DiskConfig disk_config() {
@@ -33,17 +29,23 @@ std::shared_ptr<ReplicaService> Daemon::find(VolumeId volume, ReplicaId replica)
   return service->replica().volume() == volume ? service : nullptr;
 }
 
-Node::Node(sim::Simulation& sim, size_t index)
+Node::Node(sim::Simulation& sim, size_t index, const Shape& shape)
     : host(sim.add_host(fmt::format("n{}", index + 1))),
       disk(host.add_disk("/", disk_config())),
       process(host),
       id(NodeId::from_random(index + 1, index + 1)),
-      weather(sim.prng().fork()) {
-  pool.journal_dir = pool.data_dir = kDirectory;
-  pool.journal_bytes = pool.journal_bytes_min = kSmallestJournalBytes;
-  pool.reserve_bytes = 1 * kMiB;
+      weather(sim.prng().fork()),
+      slot(static_cast<uint8_t>(index)),
+      shadow(shape.blocks),
+      pool(prepared_pool()) {
   const Duration delays[] = {5ms, 50ms, 500ms};
   pool.drain_delay = delays[sim.prng().below(3)];
+  const auto drift =
+      static_cast<int64_t>(sim.prng().below(static_cast<uint64_t>(2 * shape.drift_ppm + 1)));
+  host.clock().set_drift_ppm(0, drift - shape.drift_ppm);
+  if (index >= shape.members) return;
+  replica = prepared_replica(index);
+  prepared_disk(index, shape.blocks).lay_onto(disk);
 }
 
 SimCluster::SimCluster(uint64_t seed, Shape shape)
@@ -54,15 +56,14 @@ SimCluster::SimCluster(uint64_t seed, Shape shape)
       driver_store_(state_, sim_.driver().clock, nullptr),
       driver_configs_(driver_store_, sim_.driver().clock, sim_.driver().random),
       cluster_(new_id<ClusterId>(sim_.driver().random)),
-      volume_(new_id<VolumeId>(sim_.driver().random)),
-      history_(shape.blocks) {
+      volume_(prepared_volume()),
+      judge_(state_, ConfigStore::key_of(volume_), shape.blocks) {
   for (uint64_t i = 0; i < shape.nodes; ++i) {
-    nodes_.push_back(std::make_unique<Node>(sim_, i));
-    if (i < shape.members) nodes_.back()->replica = new_id<ReplicaId>(sim_.driver().random);
+    nodes_.push_back(std::make_unique<Node>(sim_, i, shape));
   }
   // A few neighbours in a few places, so that operations overlap and units differ.
   for (uint64_t i = 0; i < shape.lively; ++i) {
-    lively_.push_back((i / 4) * (shape.blocks / ((shape.lively + 3) / 4)) + i % 4);
+    lively_.push_back((i / 2) * (shape.blocks / ((shape.lively + 1) / 2)) + i % 2);
   }
 }
 
@@ -81,42 +82,48 @@ std::vector<Node*> SimCluster::members() {
   return found;
 }
 
-Task<Status> SimCluster::make_pool(Node& node) {
-  FileSystem& fs = node.process.world().fs;
-  Status done = co_await fs.make_directory(kDirectory, 0700);
-  HF_CO_TRY(done);
-  done = co_await fs.sync_dir("/");
-  HF_CO_TRY(done);
-  Result<std::unique_ptr<Pool>> pool = co_await Pool::create(node.process.world(), node.pool);
-  HF_CO_TRY(pool);
-  ReplicaSpec spec;
-  spec.replica = node.replica;
-  spec.volume = volume_;
-  spec.size_bytes = shape_.blocks * kBlockSize;
-  Result<std::shared_ptr<Replica>> made = co_await (*pool)->create_replica(spec);
-  HF_CO_TRY(made);
-  made = std::shared_ptr<Replica>();
-  co_return co_await (*pool)->stop();
-}
-
 Task<void> SimCluster::create() {
   VolumeConfig config;
   config.volume = volume_;
-  for (const auto& node : nodes_) {
-    if (node->replica.is_nil()) continue;
-    Status made = co_await make_pool(*node);
-    HF_ASSERT(made.ok(), "{}", made.error().to_string());
+  std::vector<Shadow*> shadows;
+  for (Node* node : members()) {
     VolumeMember& member = config.members.emplace_back();
     member.node = node->id;
     member.replica = node->replica;
-    member.slot = static_cast<uint8_t>(config.members.size() - 1);
+    member.slot = node->slot;
     config.in_sync |= slot_bit(member.slot);
+    shadows.push_back(&node->shadow);
   }
   Result<StoredConfig> created = co_await driver_configs_.create(config);
   HF_ASSERT(created.ok(), "{}", created.error().to_string());
   for (const auto& node : nodes_) {
     bool up = co_await start(*node);
     HF_ASSERT(up);
+  }
+  if (shape_.clients == 0) co_return;
+  judge_.begin(std::move(shadows));
+  judge_.on_rest([this] {
+    if (!checking_) (void)spawn(checks_, check_coverage());
+  });
+}
+
+// What was open when it died is settled by what it shows now; what it had answered must be there.
+Task<void> SimCluster::settle_shadow(Node& node, Replica& replica) {
+  if (replica.promised_epoch() < node.shadow.promised()) {
+    fail(fmt::format("I3: {} had promised epoch {}, and restarted it has promised {}",
+                     node.host.name(), node.shadow.promised(), replica.promised_epoch()));
+  }
+  std::vector<std::optional<uint64_t>> values;
+  bool whole = co_await read_all(replica, &values);
+  if (!whole) co_return;
+  for (uint64_t block = 0; block < values.size(); ++block) {
+    const uint64_t had = node.shadow.content(block);
+    if (!values[block]) {
+      fail(fmt::format("block {} of {} is garbage after a restart", block, node.host.name()));
+    } else if (!node.shadow.settle(block, *values[block])) {
+      fail(fmt::format("I1: {} had answered value {} of block {}, and restarted it has {}",
+                       node.host.name(), had, block, *values[block]));
+    }
   }
 }
 
@@ -131,8 +138,10 @@ Task<bool> SimCluster::start(Node& node) {
     Result<std::unique_ptr<Pool>> pool = co_await Pool::open(daemon->world, node.pool);
     if (pool.ok()) {
       daemon->pool = std::move(*pool);
-      daemon->service =
-          std::make_shared<ReplicaService>(daemon->pool->find(node.replica), &daemon->world.clock);
+      std::shared_ptr<Replica> replica = daemon->pool->find(node.replica);
+      if (judge_.judging()) co_await settle_shadow(node, *replica);
+      replica = observe(std::move(replica), node.slot, node.shadow, judge_);
+      daemon->service = std::make_shared<ReplicaService>(std::move(replica), &daemon->world.clock);
     } else {
       up = pool.error();
     }
@@ -184,6 +193,7 @@ Task<void> SimCluster::stop_all() {
   for (const auto& node : nodes_) {
     if (node->daemon != nullptr) co_await end(*node, false);
   }
+  co_await checks_.close();
   co_await driver_store_.close();
   co_await state_.close();
   co_await pause_for(10ms);
@@ -199,6 +209,14 @@ Node* SimCluster::serving() {
     if (at.coordinator != nullptr && !at.ending && !at.coordinator->is_fenced()) return node.get();
   }
   return nullptr;
+}
+
+bool SimCluster::is_being_taken_over() {
+  for (const auto& node : nodes_) {
+    if (!node->is_up() || node->paused || node->daemon->attachment == nullptr) continue;
+    if (node->daemon->attachment->coordinator == nullptr) return true;
+  }
+  return false;
 }
 
 Task<Result<StoredConfig>> SimCluster::config() {
@@ -237,7 +255,9 @@ Task<Status> SimCluster::attach(Node& node) {
     co_return Status();
   }
   for (uint64_t i = 0; i < shape_.clients; ++i) {
-    (void)spawn(at->users, client(node, at, prng_.next()));
+    // One of them only reads: whoever writes through a coordinator that is cut off waits.
+    const uint64_t writes = i == 0 ? 0 : shape_.writes_percent;
+    (void)spawn(at->users, client(node, at, prng_.next(), writes));
   }
   co_await at->users.wait_empty();
   if (at->coordinator != nullptr && at->coordinator->is_fenced()) co_await end_attachment(node, at);
@@ -247,6 +267,7 @@ Task<Status> SimCluster::attach(Node& node) {
 Task<void> SimCluster::end_attachment(Node& node, std::shared_ptr<Attachment> at) {
   if (at->ending) co_return;
   at->ending = true;
+  at->go.notify_all();
   if (at->coordinator != nullptr) {
     co_await at->coordinator->abandon();
     co_await at->users.close();
@@ -282,162 +303,30 @@ Task<bool> SimCluster::all_in_sync(Duration within) {
   co_return false;
 }
 
+void SimCluster::let_clients(bool run) {
+  clients_run_ = run;
+  for (const auto& node : nodes_) {
+    if (node->daemon != nullptr && node->daemon->attachment != nullptr) {
+      node->daemon->attachment->go.notify_all();
+    }
+  }
+}
+
+void SimCluster::give_credits(uint64_t operations) {
+  for (const auto& node : nodes_) {
+    if (node->daemon == nullptr || node->daemon->attachment == nullptr) continue;
+    Attachment& at = *node->daemon->attachment;
+    at.credits = std::min<uint64_t>(at.credits + operations, 64);
+    at.go.notify_all();
+  }
+}
+
 Task<void> SimCluster::wait_clients() {
   for (const auto& node : nodes_) {
     if (node->daemon == nullptr || node->daemon->attachment == nullptr) continue;
     const std::shared_ptr<Attachment> at = node->daemon->attachment;
     co_await at->users.wait_empty();
   }
-}
-
-// --- clients
-// ----------------------------------------------------------------------------------------
-
-Task<void> SimCluster::client(Node& node, std::shared_ptr<Attachment> at, uint64_t seed) {
-  Prng prng(seed);
-  Clock& clock = node.daemon->world.clock;
-  while (clients_run_ && !at->ending && failure_.empty()) {
-    const Duration think = Duration(prng.below(static_cast<uint64_t>(shape_.think.count()) + 1));
-    Status slept = co_await clock.sleep_for(think, CancelToken());
-    if (!slept.ok() || at->ending) co_return;
-    Status done;
-    const uint64_t draw = prng.below(1000);
-    if (shape_.snapshots && draw < 2 && cuts.size() < 4) {
-      done = co_await cut_one(node, *at);
-    } else if (draw < 550) {
-      done = co_await write_some(node, *at, prng);
-    } else {
-      done = co_await read_some(node, *at, prng);
-    }
-    ++(done.ok() ? acknowledged : refused);
-    if (done.code() == ErrorCode::kFenced || done.code() == ErrorCode::kClosed) co_return;
-  }
-}
-
-Task<Status> SimCluster::write_some(Node&, Attachment& at, Prng& prng) {
-  const uint64_t first = lively_[prng.below(lively_.size())];
-  const uint64_t count = std::min(prng.between(1, shape_.widest), shape_.blocks - first);
-  AlignedBuffer data(count * kBlockSize);
-  std::vector<uint64_t> values;
-  const uint64_t began = history_.tick();
-  for (uint64_t i = 0; i < count; ++i) {
-    values.push_back(history_.new_value());
-    store_sim::fill_block(data.span().subspan(i * kBlockSize, kBlockSize), values[i], first + i);
-    history_.write_begins(first + i, values[i], began);
-  }
-  Status done = co_await at.coordinator->write(first * kBlockSize, data.span());
-  // The memory is the caller's again: whoever still looks at it finds garbage.
-  std::memset(data.data(), 0xee, data.size());
-  if (!done.ok()) co_return done;
-  const uint64_t ended = history_.tick();
-  for (uint64_t i = 0; i < count; ++i) history_.write_ended(first + i, values[i], ended);
-  sim_.loop().record("write", first, values[0]);
-  co_return Status();
-}
-
-Task<Status> SimCluster::read_some(Node& node, Attachment& at, Prng& prng) {
-  const uint64_t first = lively_[prng.below(lively_.size())];
-  const uint64_t count = std::min(prng.between(1, shape_.widest), shape_.blocks - first);
-  AlignedBuffer data(count * kBlockSize);
-  const uint64_t began = history_.tick();
-  Status done = co_await at.coordinator->read(first * kBlockSize, data.span());
-  if (!done.ok()) co_return done;
-  const uint64_t ended = history_.tick();
-  for (uint64_t i = 0; i < count; ++i) {
-    const auto value =
-        store_sim::value_of_block(data.span().subspan(i * kBlockSize, kBlockSize), first + i);
-    if (!value) {
-      fail(fmt::format("block {} was read as garbage on {}", first + i, node.host.name()));
-      co_return Status();
-    }
-    history_.read(first + i, *value, began, ended);
-    sim_.loop().record("read", first + i, *value);
-  }
-  co_return Status();
-}
-
-Task<Status> SimCluster::cut_one(Node&, Attachment& at) {
-  const SnapshotId id = new_id<SnapshotId>(sim_.driver().random);
-  Result<SnapshotInfo> cut = co_await at.coordinator->snapshot(id);
-  HF_CO_TRY(cut);
-  cuts.push_back(id);
-  co_return Status();
-}
-
-// --- oracles
-// ----------------------------------------------------------------------------------------
-
-Task<void> SimCluster::read_everything() {
-  Node* node = serving();
-  if (node == nullptr) {
-    fail("nobody serves");
-    co_return;
-  }
-  const std::shared_ptr<Attachment> at = node->daemon->attachment;
-  Gate::Pass pass(at->users);
-  for (uint64_t block = 0; block < shape_.blocks; ++block) {
-    AlignedBuffer data(kBlockSize);
-    const uint64_t began = history_.tick();
-    Status done = co_await at->coordinator->read(block * kBlockSize, data.span());
-    if (!done.ok()) {
-      fail(fmt::format("last read of block {}: {}", block, done.error().to_string()));
-      co_return;
-    }
-    const auto value = store_sim::value_of_block(data.span(), block);
-    if (!value) {
-      fail(fmt::format("block {} is garbage", block));
-      co_return;
-    }
-    history_.read(block, *value, began, history_.tick());
-  }
-}
-
-Task<void> SimCluster::compare_replicas() {
-  for (uint64_t block = 0; block < shape_.blocks; ++block) {
-    std::string seen;
-    std::optional<uint64_t> first;
-    bool same = true;
-    for (Node* node : members()) {
-      const std::shared_ptr<ReplicaService> service = node->daemon->service;
-      AlignedBuffer data(kBlockSize);
-      Status done = co_await service->replica().read(block * kBlockSize, data.span());
-      const auto value = done.ok() ? store_sim::value_of_block(data.span(), block) : std::nullopt;
-      const std::string text = value       ? fmt::format("{}", *value)
-                               : done.ok() ? "garbage"
-                                           : done.error().to_string();
-      seen += fmt::format(" {}: {}", node->host.name(), text);
-      if (!value || (first && *first != *value)) same = false;
-      if (value && !first) first = value;
-    }
-    if (!same) fail(fmt::format("at rest the replicas differ at block {}:{}", block, seen));
-  }
-  for (const SnapshotId& id : cuts) co_await compare_snapshot(id);
-}
-
-Task<void> SimCluster::compare_snapshot(SnapshotId id) {
-  uint64_t having = 0;
-  for (uint64_t block : lively_) {
-    std::optional<uint64_t> first;
-    having = 0;
-    for (Node* node : members()) {
-      Replica& replica = node->daemon->service->replica();
-      const std::vector<SnapshotInfo> all = replica.snapshots();
-      if (std::none_of(all.begin(), all.end(),
-                       [id](const SnapshotInfo& info) { return info.id == id; }))
-        continue;
-      ++having;
-      AlignedBuffer data(kBlockSize);
-      Status done = co_await replica.read_snapshot(id, block * kBlockSize, data.span());
-      const auto value = done.ok() ? store_sim::value_of_block(data.span(), block) : std::nullopt;
-      if (!value || (first && *first != *value)) {
-        fail(fmt::format("snapshot {} differs at block {} on {}", id.to_string(), block,
-                         node->host.name()));
-        co_return;
-      }
-      first = value;
-    }
-  }
-  if (having == 0) fail(fmt::format("snapshot {} was acknowledged and is nowhere", id.to_string()));
 }
 
 }  // namespace hf::replicate_sim

@@ -8,7 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "register_history.h"
+#include "judge.h"
+#include "prepared.h"
 #include "replicate/coordinator.h"
 #include "replicate/peer_ports.h"
 #include "replicate/peer_server.h"
@@ -24,9 +25,11 @@ struct Shape {
   uint64_t members = 3;  // on the first nodes
   uint64_t blocks = 512;
   uint64_t lively = 24;  // blocks that clients use, spread over the volume
-  uint64_t clients = 4;
+  uint64_t clients = 4;  // of each coordinator; none: driven by hand, and not judged
   Duration think = 4ms;  // at most, between two operations of a client
   uint64_t widest = 3;   // blocks of an operation
+  uint64_t writes_percent = 55;
+  int64_t drift_ppm = 0;  // clocks of the nodes differ from true time by up to so much
   bool snapshots = true;
 };
 
@@ -50,6 +53,8 @@ struct Attachment {
   std::unique_ptr<Coordinator> coordinator;
   bool ending = false;
   Gate users;
+  uint64_t credits = 0;  // operations that its clients may still begin
+  Signal go;
 };
 
 // One life of a node's daemon.
@@ -69,13 +74,16 @@ struct Daemon final : public ReplicaDirectory {
 };
 
 struct Node {
-  Node(sim::Simulation& sim, size_t index);
+  Node(sim::Simulation& sim, size_t index, const Shape& shape);
+  bool is_up() const { return daemon != nullptr && !busy && daemon->service != nullptr; }
   sim::SimHost& host;
   sim::SimDisk& disk;
   sim::SimProcess process;
   NodeId id;
   Weather weather;
   ReplicaId replica;  // nil: a node without one
+  uint8_t slot = 0;
+  Shadow shadow;
   PoolConfig pool;
   std::unique_ptr<Daemon> daemon;  // null: down
   bool busy = false;               // being started or ended
@@ -92,27 +100,30 @@ class SimCluster {
   const Shape& shape() const { return shape_; }
   Node& node(size_t i) { return *nodes_[i]; }
   size_t size() const { return nodes_.size(); }
-  RegisterHistory& history() { return history_; }
-  const std::string& failure() const { return failure_; }
-  void fail(const std::string& what) {
-    if (failure_.empty()) failure_ = what;
-  }
+  Judge& judge() { return judge_; }
+  const std::string& failure() const { return judge_.failure(); }
+  void fail(const std::string& what) { judge_.fail(what); }
   Task<void> pause_for(Duration d);
 
   // --- nodes
-  Task<void> create();                     // pools, replicas, the volume's configuration
+  Task<void> create();                     // the volume's configuration, and all nodes up
   Task<bool> start(Node& node);            // false: it did not come up (its disk failed it)
   Task<void> end(Node& node, bool power);  // killed, or its power cut
   Task<void> stop_all();
 
   // --- the volume
-  Task<Status> attach(Node& node);      // takes over, whoever serves; clients follow
-  Task<Status> detach(Node& node);      // a planned end
-  Node* serving();                      // somebody with a coordinator that is not fenced
+  Task<Status> attach(Node& node);  // takes over, whoever serves; clients follow
+  Task<Status> detach(Node& node);  // a planned end
+  Node* serving();                  // somebody with a coordinator that is not fenced
+  bool is_being_taken_over();
   Task<Result<StoredConfig>> config();  // as the state store has it
   Task<bool> all_in_sync(Duration within);
-  void let_clients(bool run) { clients_run_ = run; }
+  void let_clients(bool run);
+  // Each coordinator's clients may begin so many operations more.
+  void give_credits(uint64_t operations);
   Task<void> wait_clients();
+  // True: a write through the serving coordinator has succeeded within that time.
+  Task<bool> progresses(Duration within);
   VolumeId volume() const { return volume_; }
   ClusterId cluster() const { return cluster_; }
   state::MemoryServer& state() { return state_; }
@@ -120,17 +131,24 @@ class SimCluster {
   // --- oracles
   Task<void> read_everything();
   Task<void> compare_replicas();
+  // I7, in the replicas' own books.
+  Task<void> check_coverage();
+  uint64_t coverage_checks = 0, pairs_checked = 0, differing_blocks = 0;
 
   uint64_t acknowledged = 0, refused = 0, takeovers = 0;
   std::vector<SnapshotId> cuts;  // acknowledged
 
  private:
-  Task<void> client(Node& node, std::shared_ptr<Attachment> at, uint64_t seed);
+  Task<void> client(Node& node, std::shared_ptr<Attachment> at, uint64_t seed,
+                    uint64_t writes_percent);
   Task<Status> write_some(Node& node, Attachment& at, Prng& prng);
   Task<Status> read_some(Node& node, Attachment& at, Prng& prng);
   Task<Status> cut_one(Node& node, Attachment& at);
   Task<void> end_attachment(Node& node, std::shared_ptr<Attachment> at);
-  Task<Status> make_pool(Node& node);
+  Task<void> settle_shadow(Node& node, Replica& replica);
+  Task<void> check_pair(Node& in_sync, Node& away);
+  Task<bool> read_all(Replica& replica, std::vector<std::optional<uint64_t>>* values);
+  Task<void> probe_write(Node& node, std::shared_ptr<bool> done);
   Task<void> compare_snapshot(SnapshotId id);
   std::vector<Node*> members();
 
@@ -144,10 +162,11 @@ class SimCluster {
   VolumeId volume_;
   std::vector<std::unique_ptr<Node>> nodes_;
   std::vector<uint64_t> lively_;
-  RegisterHistory history_;
+  Judge judge_;
+  Gate checks_;
+  bool checking_ = false;
   bool clients_run_ = true;
   uint64_t instances_ = 0;
-  std::string failure_;
 };
 
 }  // namespace hf::replicate_sim

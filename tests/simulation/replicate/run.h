@@ -4,25 +4,14 @@
 #include <string>
 
 #include "cluster.h"
+#include "troubles.h"
 
 namespace hf::replicate_sim {
-
-enum class Trouble : uint8_t {
-  kNone,
-  kCrashes,  // kills, power cuts, restarts
-  kNetwork,  // partitions full and one-way, resets, delays
-  kPauses,   // frozen processes that wake up
-  kState,    // the state store away, ambiguous, late
-  kMoves,    // attach storms, planned moves
-  kDisks,    // EIO, rot, hangs
-  kAll,
-};
 
 struct RunResult {
   RunResult() = default;
   std::string failure;  // empty: all is well
   uint64_t hash = 0;
-  uint64_t acknowledged = 0, refused = 0, takeovers = 0, reads = 0, writes = 0;
   sim::ProbeCounts probes;
 };
 
