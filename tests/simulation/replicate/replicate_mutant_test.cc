@@ -8,8 +8,9 @@
 // stricter: what is acknowledged is durable, and a flush has nothing to wait for. The nearest thing
 // there is to get wrong is the replica that answers before it is durable: AnswerBeforeDurable.
 //
-// Not found by any of 1200 seeds, and so not here: kRestartForgetsLease, kBitsDroppedEarly,
-// kRemoteReadWithoutLease. docs/model has the stories that they break (S5, S7).
+// Too rare for random seeds, and made by hand in replicate_rare_test.cc: kRestartForgetsLease,
+// kRemoteReadWithoutLease. kBitsDroppedEarly changes nothing that can be seen: a member whose
+// answers are mandatory differs only in what is in flight, and that is in the windows.
 #include <gtest/gtest.h>
 
 #include "replicate/mutants.h"
