@@ -255,6 +255,7 @@ Status bring_up_now(PoolStorage* storage, const std::string& tag, const std::str
   }
   HF_TRY(mount_xfs(device, mount_path));
   storage->data_dir = mount_path;
+  if (!storage->on_device) storage->image = storage->path + "/" + kImage;
   storage->journal_dir = storage->on_device ? mount_path : storage->path;
   return {};
 }

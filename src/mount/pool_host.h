@@ -32,6 +32,7 @@ struct PoolStorage {
   bool on_device = false;
   std::string journal_dir;
   std::string data_dir;
+  std::string image;  // of a directory: the sparse file that data_dir lies in
 };
 
 inline constexpr uint64_t kMinPoolBytes = 512ull << 20;  // XFS wants 300 MiB; below this nothing fits

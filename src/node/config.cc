@@ -29,10 +29,11 @@ Status read_string(const std::string& file, std::string_view key, const toml::no
   return {};
 }
 
-Status read_grace(const std::string& file, const toml::node& node, uint32_t* out) {
+Status read_seconds(const std::string& file, std::string_view key, const toml::node& node, int64_t least,
+                    uint32_t* out) {
   const auto value = node.value_exact<int64_t>();
-  if (!value || *value < 5 || *value > 86400) {
-    return bad_key(file, "docker_grace_s", "give seconds, 5 to 86400");
+  if (!value || *value < least || *value > 86400) {
+    return bad_key(file, key, fmt::format("give seconds, {} to 86400", least));
   }
   *out = static_cast<uint32_t>(*value);
   return {};
@@ -79,7 +80,8 @@ Status read_key(const std::string& file, std::string_view key, const toml::node&
   if (key == "peer_port") return read_port(file, key, node, 1, 65533, &config->peer_port);
   if (key == "etcd_client_port") return read_port(file, key, node, 1, 65535, &config->etcd_client_port);
   if (key == "etcd_peer_port") return read_port(file, key, node, 1, 65535, &config->etcd_peer_port);
-  if (key == "docker_grace_s") return read_grace(file, node, &config->docker_grace_s);
+  if (key == "docker_grace_s") return read_seconds(file, key, node, 5, &config->docker_grace_s);
+  if (key == "full_pool_wait_s") return read_seconds(file, key, node, 0, &config->full_pool_wait_s);
   if (key == "journal_size") return read_size(file, key, node, &config->journal_bytes);
   if (key == "log_level") {
     std::string text;
@@ -89,8 +91,8 @@ Status read_key(const std::string& file, std::string_view key, const toml::node&
   }
   return bad_key(file, key,
                  "unknown key; known are state_dir, run_dir, docker_socket, http_host, http_port, "
-                 "grpc_tcp, nbd_tcp, nbd_tcp_open, peer_port, etcd_client_port, "
-                 "etcd_peer_port, node_name, holder_program, export, docker_grace_s, journal_size, log_level");
+                 "grpc_tcp, nbd_tcp, nbd_tcp_open, peer_port, etcd_client_port, etcd_peer_port, node_name, "
+                 "holder_program, export, docker_grace_s, journal_size, full_pool_wait_s, log_level");
 }
 
 // Whether it is this machine's alone. kInvalidArgument: no numeric address with a port.

@@ -31,6 +31,7 @@ struct NodeConfig {
   // How long a mount that Docker asked for is believed although no process has it: its container may be starting.
   uint32_t docker_grace_s = 600;
   uint64_t journal_bytes = 256u << 20;  // of new pools
+  uint32_t full_pool_wait_s = 30;       // store's PoolConfig::full_patience
   LogLevel log_level = LogLevel::kInfo;
 
   std::string api_socket() const { return run_dir + "/api.sock"; }

@@ -164,7 +164,8 @@ Task<Status> Daemon::start_control() {
   nbd_exports_ = std::make_unique<NbdExports>(config_.nbd_socket());
   exporter_ = std::make_unique<ExportAdapter>(*exports_, *nbd_exports_);
   pool_files_ = std::make_unique<mount::PoolHost>(world, config_.run_dir);
-  host_ = std::make_unique<StoreHost>(world, *pool_files_, identity_, config_.journal_bytes);
+  host_ = std::make_unique<StoreHost>(world, *pool_files_, identity_, config_.journal_bytes,
+                                      std::chrono::seconds(config_.full_pool_wait_s));
   mounts_ = std::make_unique<mount::Mounter>(world, config_.mount_root());
   Status mounts = co_await mounts_->start();
   HF_CO_TRY(mounts);
@@ -293,6 +294,7 @@ Task<void> Daemon::stop() {
   co_await api_gate_.close();
   grpc_server_.reset();
   verbs_.reset();
+  if (host_) host_->release_held();
   if (nbd_) co_await nbd_->stop();
   nbd_.reset();
   if (control_) {

@@ -63,7 +63,9 @@ void add_pool(Families* out, const StoreHost::PoolView& pool) {
   out->gauge("holdfast_pool_overlay_bytes", "Payload in memory, not yet drained", labels, number(s.overlay_bytes));
   out->gauge("holdfast_pool_replicas", "Replicas in the pool", labels, number(s.replicas));
   out->gauge("holdfast_pool_failed", "1 when the pool is out of service", labels, s.failed ? 1 : 0);
-  out->gauge("holdfast_pool_at_watermark", "1 when new data is refused", labels, s.at_watermark ? 1 : 0);
+  out->gauge("holdfast_pool_at_watermark", "1 when new volumes and snapshots are refused", labels, s.at_watermark ? 1 : 0);
+  out->gauge("holdfast_pool_full_seconds", "Since when new data finds no room", labels, number(s.full_for / 1s));
+  out->gauge("holdfast_pool_held_writes", "Writes that wait for room", labels, number(s.held_writes));
   out->counter("holdfast_pool_journal_batches_total", "Durable journal writes", labels, number(s.batches));
   out->counter("holdfast_pool_journal_records_total", "Records in them", labels, number(s.records));
   out->counter("holdfast_pool_drained_bytes_total", "Bytes drained into the image", labels, number(s.drained_bytes));

@@ -78,6 +78,7 @@ holder_program = "/h"
 export = "nbd"
 journal_size = "64M"
 docker_grace_s = 30
+full_pool_wait_s = 0
 log_level = "warn"
 )");
   ASSERT_TRUE(read_config_file(path, &config).ok());
@@ -85,6 +86,7 @@ log_level = "warn"
   EXPECT_EQ(config.api_socket(), "/r/api.sock");
   EXPECT_EQ(config.http_port, 0);
   EXPECT_EQ(config.docker_grace_s, 30u);
+  EXPECT_EQ(config.full_pool_wait_s, 0u);
   EXPECT_EQ(config.journal_bytes, 64u << 20);
   EXPECT_EQ(config.log_level, LogLevel::kWarn);
   EXPECT_TRUE(check_config(config).ok());
@@ -98,6 +100,7 @@ TEST(Config, NamesTheKeyThatIsWrong) {
            {"http_port = \"1\"", "http_port"},
            {"log_level = \"loud\"", "log_level"},
            {"docker_grace_s = 4", "docker_grace_s"},
+           {"full_pool_wait_s = -1", "full_pool_wait_s"},
            {"docker_grace_s = \"9\"", "docker_grace_s"},
            {"journal_size = \"many\"", "journal_size"},
            {"state_dir = ", "toml:1"}}) {

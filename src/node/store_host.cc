@@ -19,6 +19,17 @@ WriteHeader unstamped(const Replica& replica) {
 // Writes of the past must not land behind ours: see wait_for_lock.h.
 constexpr Duration kLockPatience = 15s;
 
+// What becomes of those who write into a full pool.
+std::string what_waits(const PoolStats& stats) {
+  const auto seconds = stats.full_for / 1s;
+  if (stats.refuses_data) {
+    return fmt::format("new data is refused, after {} s without room; {} writes that a file system cannot do without wait",
+                       seconds, stats.held_writes);
+  }
+  if (stats.full_for > 0s) return fmt::format("{} writes of new data wait for room, for {} s now", stats.held_writes, seconds);
+  return "new volumes and snapshots are refused, new data will have to wait for room";
+}
+
 }  // namespace
 
 StoreHost::~StoreHost() { HF_ASSERT(pools_.empty(), "stop() was not called"); }
@@ -36,6 +47,10 @@ Task<Status> StoreHost::stop() {
     pools_.erase(pools_.begin());
   }
   co_return first;
+}
+
+void StoreHost::release_held() {
+  for (auto& [id, open] : pools_) open.pool->release_held();
 }
 
 std::vector<StoreHost::PoolView> StoreHost::pools() const {
@@ -80,15 +95,19 @@ cluster::PoolInfo StoreHost::info(PoolId id, const Open& open) const {
   out.used_bytes = stats.data_total_bytes - std::min(stats.data_total_bytes, stats.data_free_bytes);
   out.replica_count = stats.replicas;
   for (const ReplicaInfo& replica : open.pool->list()) out.provisioned_bytes += replica.size_bytes;
-  out.state = stats.failed         ? cluster::PoolState::kFailed
-              : stats.at_watermark ? cluster::PoolState::kFull
-                                   : cluster::PoolState::kOnline;
+  const bool full = stats.at_watermark || stats.full_for > 0s;
+  out.state = stats.failed ? cluster::PoolState::kFailed
+              : full       ? cluster::PoolState::kFull
+                           : cluster::PoolState::kOnline;
   if (stats.failed) {
     out.message = stats.failure;
-  } else if (stats.at_watermark) {
-    out.message = fmt::format("new data is refused: {} free, {} of them kept in reserve; delete volumes or snapshots, or "
-                              "grow it (holdfast pool expand)",
-                              format_size(stats.data_free_bytes), format_size(stats.reserve_bytes));
+  } else if (full) {
+    const bool below = stats.writable_bytes < stats.data_free_bytes;
+    out.message = fmt::format("{}: {} free{}, {} of them kept in reserve; {}", what_waits(stats),
+                              format_size(stats.writable_bytes), below ? " in the file system of " + open.path : "",
+                              format_size(stats.reserve_bytes),
+                              below ? "make room there, or delete volumes or snapshots"
+                                    : "delete volumes or snapshots, or grow it (holdfast pool expand)");
   }
   return out;
 }
@@ -98,10 +117,12 @@ Task<Result<cluster::PoolInfo>> StoreHost::open_store(PoolId pool, const mount::
   PoolConfig config;
   config.journal_dir = storage.journal_dir;
   config.data_dir = storage.data_dir;
+  config.image = storage.image;
   config.cluster = identity_.cluster;
   config.node = identity_.node;
   config.pool = pool;
   config.journal_bytes = journal_bytes_;
+  config.full_patience = full_patience_;
   std::function<Task<Result<std::unique_ptr<Pool>>>()> open_it = [this, config] { return Pool::open(world_, config); };
   Result<std::unique_ptr<Pool>> opened =
       co_await wait_for_lock<std::unique_ptr<Pool>>(world_.clock, kLockPatience, open_it);

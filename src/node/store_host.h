@@ -22,12 +22,14 @@ namespace hf::node {
 
 class StoreHost : public cluster::ReplicaHost {
  public:
-  StoreHost(World world, mount::PoolHost& files, Identity identity, uint64_t journal_bytes)
-      : world_(world), files_(files), identity_(identity), journal_bytes_(journal_bytes) {}
+  StoreHost(World world, mount::PoolHost& files, Identity identity, uint64_t journal_bytes, Duration full_patience)
+      : world_(world), files_(files), identity_(identity), journal_bytes_(journal_bytes), full_patience_(full_patience) {}
   ~StoreHost() override;
 
   // Drains and closes every pool; the file systems stay mounted. Devices must be closed or parked.
   Task<Status> stop();
+  // Before the exports are parked, which wait for what is in flight: writes that a full pool holds back end.
+  void release_held();
 
   // For /metrics.
   struct PoolView {
@@ -77,6 +79,7 @@ class StoreHost : public cluster::ReplicaHost {
   mount::PoolHost& files_;
   Identity identity_;
   uint64_t journal_bytes_;
+  Duration full_patience_;
   std::map<PoolId, Open> pools_;
   std::map<ReplicaId, std::shared_ptr<VolumeDevice>> devices_;
   Mutex opening_;  // one pool is made or opened at a time

@@ -85,6 +85,15 @@ Task<Status> Drain::wait_for(uint64_t sequence) {
   co_return pool_.failure() ? pool_.check_running() : Status();
 }
 
+Task<Status> Drain::try_for(uint64_t sequence) {
+  request(sequence);
+  while (!pool_.failure() && !no_space_ && !pool_.batches().empty() &&
+         pool_.batches().front()->sequence <= sequence) {
+    co_await progressed_.wait();
+  }
+  co_return pool_.failure() ? pool_.check_running() : Status();
+}
+
 bool Drain::is_due() const {
   if (pool_.batches().empty() || !is_ready(*pool_.batches().front())) return false;
   if (stopping_ || due_ || requested_ >= pool_.batches().front()->sequence) return true;
@@ -143,6 +152,7 @@ Task<void> Drain::run() {
       if (!no_space_) HF_LOG(kError, "store", "drain_no_space pool={} {}", pool_.id().to_string(),
                              drained.error().message());
       no_space_ = true;
+      progressed_.notify_all();
       if (stopping_) {
         pool_.fail(drained.error());
         break;

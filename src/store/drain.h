@@ -37,6 +37,8 @@ class Drain {
   void wake() { changed_.notify_all(); }
   // Returns when every batch up to `sequence` has been drained; kFailedPool.
   Task<Status> wait_for(uint64_t sequence);
+  // The same, but ends as well when there is no space to drain into.
+  Task<Status> try_for(uint64_t sequence);
   // Of the ring, how fast it has been freed lately under load; of a drain that takes longer, what that one
   // makes of it. Zero: not known yet.
   double bytes_per_second() const;

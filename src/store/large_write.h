@@ -65,6 +65,13 @@ struct BlockRange {
 // A journal entry's range from its queueing until the overlay has it; lives in the frame that waits.
 struct QueuedRange : ListHook, BlockRange {};
 
+// A write that waits for room in the pool, or behind such a one; lives in the frame that waits.
+struct HeldWrite : ListHook, BlockRange {
+  bool for_room = false;
+  uint64_t sequence = 0;  // of the journal when it began to wait: what may still be given back lies before it
+  uint64_t looks = 0;     // how often it was woken since
+};
+
 // A large write in flight; lives in its frame.
 struct DirectWrite : BlockRange {
   uint32_t layer = 0;

@@ -36,6 +36,9 @@ enum class StoreMutant : uint8_t {
   kDirectOverOverlay,     // a large write goes straight over records that wait for their drain
   kReadPassesDirect,      // reads do not wait for the large writes that they overlap
   kWritePassesDirect,     // nor do writes
+  kWritePassesHeld,       // writes do not wait for those held back that they overlap
+  kHeldForEver,           // data is held back until there is room, however long that takes
+  kVitalRefused,          // what a file system needs is refused like data
   kHeadFileNotNamed,      // a large write goes into a file whose name is not durable
   kMarkNotDurable,        // recovery takes no marks for absent members from the records
   kCommitAtApply,         // a replica takes what it has itself for what all have

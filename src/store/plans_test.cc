@@ -160,6 +160,26 @@ TEST(Space, KeepsTheReserveAndWhatIsPromised) {
   EXPECT_GE(worst_case_bytes(4 * kMiB, 3), 4 * kMiB + 3 * kSegmentOverhead);
 }
 
+TEST(Space, WhatIsVitalGoesDeepestIntoTheReserve) {
+  EXPECT_EQ(reserve_for(WriteKind::kData, 1000), 1000u);
+  EXPECT_EQ(reserve_for(WriteKind::kSmall, 1000), 750u);
+  EXPECT_EQ(reserve_for(WriteKind::kVital, 1000), 500u);
+  EXPECT_EQ(reserve_for(WriteKind::kSmall, 0), 0u);
+}
+
+TEST(Space, AnImageHasNoMoreThanTheFileSystemBelow) {
+  // A fresh sparse image: what is free below counts.
+  const uint64_t total = 10 * kGiB, log = 64 * kMiB, image = total + log;
+  EXPECT_EQ(writable_in_image(image, 100 * kMiB, total, 9 * kGiB, 50 * kGiB), 9 * kGiB);
+  EXPECT_EQ(writable_in_image(image, 100 * kMiB, total, 9 * kGiB, 3 * kGiB), 3 * kGiB);
+  EXPECT_EQ(writable_in_image(image, 100 * kMiB, total, 9 * kGiB, 0), 0u);
+  // Blocks that it has and does not use come back, but for those of its own log and tables.
+  EXPECT_EQ(writable_in_image(image, image, total, 9 * kGiB, 0), 9 * kGiB - kImageTables);
+  EXPECT_EQ(writable_in_image(image, image, total, 9 * kGiB, 1 * kGiB), 9 * kGiB);
+  EXPECT_EQ(writable_in_image(image, image, total, total, 0), total - kImageTables);
+  EXPECT_EQ(writable_in_image(image, 0, total, 11 * kGiB, 1 * kGiB), 1 * kGiB);  // nonsense from below
+}
+
 // --- pace -------------------------------------------------------------------------------------------
 
 TEST(Pace, HoldsNothingBackUntilHalfFullOrBeforeARateIsKnown) {

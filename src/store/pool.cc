@@ -1,4 +1,4 @@
-// A pool that runs: batches, failure, space, checkpoints, stop.
+// A pool that runs: batches, failure, checkpoints, stop.
 #include "store/pool.h"
 
 #include <algorithm>
@@ -44,6 +44,7 @@ void PoolImpl::fail(const Error& error) {
   }
   if (writer_) writer_->fail(*failure_);
   if (drain_) drain_->wake();
+  room_changed_.notify_all();
 }
 
 Status PoolImpl::check_running() const {
@@ -99,82 +100,6 @@ void PoolImpl::account(const Record& record, bool add) {
     HF_ASSERT(found != touched_.end());
     if (--found->second == 0) touched_.erase(found);
   }
-}
-
-// --- space ------------------------------------------------------------------------------------------
-
-Task<Status> PoolImpl::refresh_space() {
-  const uint64_t ended = direct_ended_;
-  Result<SpaceInfo> info = co_await world_.fs.space(config_.data_dir);
-  HF_CO_TRY(info);
-  space_.total = info->total_bytes;
-  space_.free = info->free_bytes;
-  direct_ended_known_ = std::max(direct_ended_known_, ended);
-  space_.reserve = config_.reserve_bytes != 0 ? config_.reserve_bytes
-                                              : default_reserve(info->total_bytes);
-  co_return Status();
-}
-
-bool PoolImpl::fits(uint64_t worst_case, uint64_t reserve) const {
-  SpaceState space = space_;
-  space.pending = worst_case_bytes(overlay_payload_, touched_.size()) + writer_->queued_bytes() +
-                  worst_case_bytes(direct_in_flight_ + direct_ended_ - direct_ended_known_, 0);
-  space.reserve = reserve;
-  return admits(space, worst_case);
-}
-
-// With what is known, then with what the file system says now, then after what waits has found its
-// place.
-Task<Result<bool>> PoolImpl::find_room(uint64_t worst_case) {
-  for (int attempt = 0; !fits(worst_case, space_.reserve); ++attempt) {
-    if (attempt == 2) co_return false;
-    if (attempt == 1) {
-      HF_PROBE("store.watermark");
-      Status drained = co_await drain_->wait_for(last_durable_sequence());
-      HF_CO_TRY(drained);
-    }
-    Status refreshed = co_await refresh_space();
-    HF_CO_TRY(refreshed);
-  }
-  co_return true;
-}
-
-Error PoolImpl::no_space() const {
-  HF_PROBE("store.no_space");
-  return make_error(
-      ErrorCode::kNoSpace,
-      "pool {} in {} is at its watermark: {} free, {} kept in reserve; delete volumes or "
-      "snapshots, or grow the pool",
-      id().to_string(), config_.data_dir, format_size(space_.free), format_size(space_.reserve));
-}
-
-Task<Status> PoolImpl::admit(ReplicaImpl& replica, uint64_t first_block, uint64_t blocks) {
-  const uint64_t per_segment = replica.blocks_per_segment();
-  const uint64_t segments =
-      (first_block + blocks - 1) / per_segment - first_block / per_segment + 1;
-  const uint64_t worst = worst_case_bytes(blocks * kBlockSize, segments);
-  if (fits(worst, space_.reserve)) co_return Status();
-  Result<bool> room = co_await find_room(worst);
-  HF_CO_TRY(room);
-  if (*room) co_return Status();
-  // Half of the reserve is for overwriting: a file system above us must be able to write its own
-  // journal and to delete things when the pool is full. (It may still allocate: shared blocks.)
-  if (fits(worst, space_.reserve / 2)) {
-    Result<bool> written = co_await replica.is_written(first_block, blocks);
-    HF_CO_TRY(written);
-    if (*written) {
-      HF_PROBE("store.overwrite_at_watermark");
-      co_return Status();
-    }
-  }
-  co_return no_space();
-}
-
-Task<Status> PoolImpl::admit_metadata(uint64_t bytes) {
-  Result<bool> room = co_await find_room(bytes);
-  HF_CO_TRY(room);
-  if (!*room) co_return no_space();
-  co_return Status();
 }
 
 // --- large writes -----------------------------------------------------------------------------------
@@ -325,9 +250,13 @@ Task<Status> PoolImpl::release_batches(size_t count) {
 PoolStats PoolImpl::stats() const {
   PoolStats stats = stats_;
   stats.data_total_bytes = space_.total;
-  stats.data_free_bytes = space_.free;
+  stats.data_free_bytes = data_free_;
+  stats.writable_bytes = space_.free;
   stats.reserve_bytes = space_.reserve;
   stats.at_watermark = !fits(kMetadataOverhead, space_.reserve);
+  stats.held_writes = held_writes_;
+  if (full_since_) stats.full_for = world_.clock.now() - *full_since_;
+  stats.refuses_data = refusing_;
   stats.journal_bytes = writer_->ring().bytes();
   stats.journal_used_bytes = writer_->ring().used();
   stats.overlay_bytes = overlay_payload_;
@@ -369,9 +298,11 @@ Task<Status> PoolImpl::wait_drained() {
 Task<Status> PoolImpl::stop() {
   HF_ASSERT(!stopped_, "stopped twice");
   co_await calls_.close();
+  release_held();
   std::vector<std::shared_ptr<ReplicaImpl>> all;
   for (const auto& [id, replica] : replicas_) all.push_back(replica);
   for (const std::shared_ptr<ReplicaImpl>& replica : all) co_await replica->gate().close();
+  cancel_watch_.cancel();
   if (writer_) {
     writer_->stop();
     if (drain_) drain_->stop();

@@ -64,6 +64,8 @@ class Pool {
   // Asks the file system for its size and what is free, for stats() and the watermark: after it has
   // grown.
   virtual Task<Status> refresh_space() = 0;
+  // Before stop(): writes that are held back for want of room end with kClosed, those that would be as well.
+  virtual void release_held() = 0;
 
  protected:
   Pool() = default;

@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "format/pool_file.h"
+#include "runtime/cancel.h"
 #include "runtime/clock.h"
 #include "runtime/gate.h"
 #include "runtime/random.h"
@@ -44,6 +45,7 @@ class PoolImpl final : public Pool, public BatchSink {
   Task<Status> delete_replica(ReplicaId id) override;
   Task<Status> wait_drained() override;
   Task<Status> refresh_space() override;
+  void release_held() override;
 
   // --- BatchSink
   void batch_durable(std::unique_ptr<Batch> batch) override;
@@ -69,8 +71,16 @@ class PoolImpl final : public Pool, public BatchSink {
   // The first error is final: every later write is kFailedPool.
   void fail(const Error& error);
   Status check_running() const;
-  // Refuses new data at the watermark.
-  Task<Status> admit(ReplicaImpl& replica, uint64_t first_block, uint64_t blocks);
+  // May this write go on? (admission.cc) `held`: since when it waits; null: it has just come. The caller has
+  // the admission, and gives it up while it waits.
+  Task<Result<Admit>> admit(ReplicaImpl& replica, uint64_t first_block, ByteSpan data,
+                            const HeldWrite* held);
+  // Waits for a moment at which there may be room. The caller asks again, in any case.
+  void hold(HeldWrite& held);
+  bool holds_back() const { return !failure_ && !releasing_; }
+  Event::Awaiter room_may_have_come() { return room_changed_.wait(); }
+  void let_go(HeldWrite& held);
+  Error no_space() const;
   // The same for what takes little itself and makes room for more: a replica, a snapshot.
   Task<Status> admit_metadata(uint64_t bytes = kMetadataOverhead);
   // Held from admission until the entry is queued: calls keep their order.
@@ -131,7 +141,10 @@ class PoolImpl final : public Pool, public BatchSink {
   void account(const Record& record, bool add);
   bool fits(uint64_t worst_case, uint64_t reserve) const;
   Task<Result<bool>> find_room(uint64_t worst_case);
-  Error no_space() const;
+  bool has_settled(uint64_t sequence) const;
+  void begin_episode();
+  void end_episode();
+  Task<void> watch_for_room();
   Task<Result<std::shared_ptr<Replica>>> make_replica(ReplicaSpec spec);
   Task<Status> make_directories(const std::string& directory);
   Task<Status> publish(const std::string& creating, Superblock superblock);
@@ -162,7 +175,17 @@ class PoolImpl final : public Pool, public BatchSink {
   uint64_t overlay_payload_ = 0;
   std::unordered_map<uint64_t, uint32_t> touched_;  // replica number and segment → records
   SpaceState space_;
+  uint64_t data_free_ = 0;  // inside data_dir's file system; space_.free may be less
   Mutex admission_;
+
+  // A full pool, see admission.cc.
+  uint64_t held_writes_ = 0;
+  Signal room_changed_;
+  bool watching_ = false;
+  bool releasing_ = false;
+  CancelSource cancel_watch_;
+  std::optional<MonoTime> full_since_;
+  bool refusing_ = false;
 
   Semaphore direct_room_{kMaxDirectInFlight / kBlockSize};
   uint64_t direct_in_flight_ = 0;       // bytes

@@ -25,7 +25,9 @@
 // ring from draining. A clone starts with empty books.
 //
 // Common errors: kFenced (header.epoch is not the promised one), kFailedPool (an earlier durable write
-// of the pool failed; nothing is ever retried), kNoSpace (pool at its watermark, nothing was written),
+// of the pool failed; nothing is ever retried), kNoSpace (the pool has been full for longer than its patience;
+// nothing was written. Until then, and for as long as it takes where a file system could not bear it, the write
+// waits, see space.h, and counts as called when it goes on),
 // kCorruption (a stored block does not match its checksum; another replica may have it), kClosed.
 #pragma once
 

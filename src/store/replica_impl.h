@@ -18,6 +18,7 @@
 #include "runtime/world.h"
 #include "store/books.h"
 #include "store/extent_map.h"
+#include "store/fs_vitals.h"
 #include "store/journal_writer.h"
 #include "store/large_write.h"
 #include "store/replica.h"
@@ -121,6 +122,8 @@ class ReplicaImpl final : public Replica, public std::enable_shared_from_this<Re
   // Keeps a layer's files from being collected while somebody links them.
   void pin(uint32_t layer) { pinned_.push_back(layer); }
   void unpin(uint32_t layer);
+  // Would the file system above break if this write failed? (WriteKind::kVital)
+  Task<Result<bool>> is_vital(uint64_t first_block, ByteSpan data);
   // Does the image hold data in each of these blocks?
   Task<Result<bool>> is_written(uint64_t first_block, uint64_t blocks);
   const SnapshotRow* find_snapshot(SnapshotId id) const;
@@ -170,6 +173,10 @@ class ReplicaImpl final : public Replica, public std::enable_shared_from_this<Re
     std::vector<DirectPart> parts;  // in the order of the image
   };
   bool must_wait_for_direct(uint64_t first, uint64_t count) const;
+  // Until the pool has room for the write and nobody who came before and waits overlaps it. The caller has
+  // the pool's admission, before and after.
+  Task<Status> wait_for_admission(EntryType type, HeldWrite& held, ByteSpan data);
+  bool must_wait_for_held(const HeldWrite& held);
   bool must_wait_to_read(uint64_t first, uint64_t count) const;
   WriteFacts write_facts(uint64_t first, uint64_t count);
   // True: it goes straight, and holds its share of the pool's direct room.
@@ -225,7 +232,11 @@ class ReplicaImpl final : public Replica, public std::enable_shared_from_this<Re
   uint64_t superblock_room_ = kSuperblockFirstRoom;  // of each copy in its file, at least
   std::vector<uint32_t> pinned_;
   ExtentMap overlay_;
+  IntrusiveList<HeldWrite> held_;      // wait for room, or for one that does; in the order of the calls
+  Signal held_changed_;
   IntrusiveList<QueuedRange> queued_;  // on their way into the journal, not yet in the overlay
+  std::optional<FsVitals> vitals_;     // of the file system in it, as of vitals_at_
+  MonoTime vitals_at_;
   DirectWrites direct_;
   SegmentLocks ahead_;                 // head files that are being made ahead
   SegmentLocks file_makers_;           // by the drain, or ahead

@@ -14,6 +14,8 @@ namespace {
 
 constexpr int kMaxReadAttempts = 64;
 constexpr size_t kMaxCorruptRemembered = 4096;
+// A file system may be made or grown while its pool is full.
+constexpr Duration kVitalsKept = 10s;
 
 bool matches(ByteSpan data, const CrcTable& table, uint32_t block) {
   if (mutant(StoreMutant::kNoReadCrc)) return true;
@@ -75,14 +77,16 @@ Task<Status> ReplicaImpl::write_entries(WriteHeader header, EntryType type, uint
   HF_CO_TRY(range);
   if (length == 0) co_return Status();
   const uint64_t first = offset / kBlockSize, count = length / kBlockSize;
-  // One behind the other, so that a write that waits for space is not overtaken: the calls keep their
-  // order until they are queued.
+  // One behind the other: the calls keep their order until they are queued.
   if (!pool_.admission().try_lock()) co_await pool_.admission().lock();
   MutexGuard admission(pool_.admission());
-  if (type == EntryType::kWrite) {
-    Status admitted = co_await pool_.admit(*this, first, count);
-    HF_CO_TRY(admitted);
-  }
+  HeldWrite held;
+  held.first = first;
+  held.count = count;
+  Status admitted = co_await wait_for_admission(type, held, data);
+  held.unlink();
+  held_changed_.notify_all();  // they wait for the admission, until this one is queued
+  HF_CO_TRY(admitted);
   while (restoring_ || must_wait_for_direct(first, count)) {
     if (restoring_) {
       co_await resumed_.wait();
@@ -124,6 +128,52 @@ Task<Status> ReplicaImpl::write_entries(WriteHeader header, EntryType type, uint
     ++stats_.writes;
     stats_.written_bytes += length;
   }
+  co_return status;
+}
+
+bool ReplicaImpl::must_wait_for_held(const HeldWrite& held) {
+  if (mutant(StoreMutant::kWritePassesHeld)) return false;
+  bool before = true, found = false;
+  held_.for_each([&](HeldWrite& other) {
+    before = before && &other != &held;
+    found = found || (before && other.overlaps(held.first, held.count));
+  });
+  return found;
+}
+
+// Nobody else waits for it: the admission is given up meanwhile.
+Task<Status> ReplicaImpl::wait_for_admission(EntryType type, HeldWrite& held, ByteSpan data) {
+  Status status;
+  for (;;) {
+    const bool behind = must_wait_for_held(held);
+    Admit admit = Admit::kYes;
+    if (behind) {
+      HF_PROBE("store.write_waits_for_held");
+      admit = Admit::kWait;
+    } else if (type == EntryType::kWrite) {
+      Result<Admit> judged = co_await pool_.admit(*this, held.first, data, held.for_room ? &held : nullptr);
+      if (!judged.ok()) status = judged.error();
+      if (judged.ok()) admit = *judged;
+    }
+    if (status.ok() && admit == Admit::kNo) status = pool_.no_space();
+    if (!status.ok() || admit == Admit::kYes) break;
+    if (!held.is_linked()) held_.push_back(held);
+    if (!behind && !held.for_room) pool_.hold(held);
+    pool_.admission().unlock();
+    if (behind) {
+      co_await held_changed_.wait();
+    } else if (pool_.holds_back()) {
+      co_await pool_.room_may_have_come();
+      ++held.looks;
+    }
+    co_await pool_.admission().lock();
+    status = pool_.check_running();
+    if (status.ok() && gate_.is_closed()) {
+      status = make_error(ErrorCode::kClosed, "replica {} is closed", id().to_string());
+    }
+    if (!status.ok()) break;
+  }
+  if (held.for_room) pool_.let_go(held);
   co_return status;
 }
 
@@ -444,6 +494,23 @@ Error ReplicaImpl::corrupt_block(SegmentKey key, uint32_t block) {
   return make_error(ErrorCode::kCorruption,
                     "replica {}: the block at {} does not match its checksum ({}/{})",
                     id().to_string(), offset, place_.directory, segment_name(key.index, key.layer));
+}
+
+Task<Result<bool>> ReplicaImpl::is_vital(uint64_t first_block, ByteSpan data) {
+  Result<bool> written = co_await is_written(first_block, data.size() / kBlockSize);
+  HF_CO_TRY(written);
+  if (*written) co_return true;
+  const MonoTime now = pool_.world().clock.now();
+  if (!vitals_ || now - vitals_at_ > kVitalsKept) {
+    const FsVitals::Reader read = [this](uint64_t block, MutableByteSpan out) {
+      return read_aligned(block * kBlockSize, out);
+    };
+    Result<FsVitals> found = co_await FsVitals::find(read, size() / kBlockSize);
+    // Damaged: then the size of a write has to do.
+    vitals_ = found.ok() ? std::move(*found) : FsVitals();
+    vitals_at_ = now;
+  }
+  co_return vitals_->touches(first_block, data);
 }
 
 Task<Result<bool>> ReplicaImpl::is_written(uint64_t first_block, uint64_t blocks) {

@@ -20,6 +20,9 @@ inline constexpr uint64_t kDefaultJournalBytes = 256 * kMiB;
 inline constexpr uint64_t kMaxJournalBytes = 16 * kGiB;
 inline constexpr uint64_t kDefaultOverlayBytes = 256 * kMiB;
 inline constexpr uint64_t kDefaultLargeWriteBytes = 0;
+// Long enough for a snapshot to be deleted or a pool to be expanded by whoever is alarmed by a machine, and
+// for a short peak; well below the 120 s after which the kernel calls a task hung and Docker gives up.
+inline constexpr Duration kDefaultFullPatience = 30s;
 inline constexpr uint64_t kMaxReplicaBytes = 64 * kTiB;
 inline constexpr size_t kMaxSnapshots = 1024;       // per replica
 inline constexpr size_t kMaxConfigBytes = 4 * kKiB;  // the replicated configuration, opaque here
@@ -34,6 +37,7 @@ struct PoolConfig {
 
   std::string journal_dir;  // holds pool.json and journal
   std::string data_dir;     // XFS with reflink; holds volumes/
+  std::string image;        // the sparse file that data_dir lies in, if it does, see space.h
   ClusterId cluster;        // nil when opening: any
   NodeId node;              // nil when opening: any
   PoolId pool;              // nil when opening: any; when creating: a random one
@@ -50,6 +54,9 @@ struct PoolConfig {
   // New data is refused when it would leave less than this free in data_dir. Zero: the smaller of 5 %
   // of the file system and 1 GiB.
   uint64_t reserve_bytes = 0;
+  // How long a full pool holds new data back, from the first write that found no room on; then it refuses it,
+  // until there has been room again.
+  Duration full_patience = kDefaultFullPatience;
 
   // A write of so many bytes or more goes straight into the image where it can (large_write.h). Zero:
   // none does; so by default until it has been measured on real devices (64 KiB is meant).
@@ -131,6 +138,7 @@ struct ReplicaStats {
 
 struct PoolStats {
   uint64_t data_total_bytes = 0, data_free_bytes = 0;
+  uint64_t writable_bytes = 0;      // data_free_bytes, or less where the file system below has less
   uint64_t reserve_bytes = 0;       // the watermark
   uint64_t journal_bytes = 0, journal_used_bytes = 0;
   uint64_t overlay_bytes = 0;       // undrained payload of all replicas
@@ -138,7 +146,10 @@ struct PoolStats {
   uint64_t drains = 0, drained_bytes = 0;
   uint64_t recovered_records = 0;   // found in the ring when opened
   uint32_t replicas = 0;
-  bool at_watermark = false;  // new data, replicas and snapshots are refused
+  bool at_watermark = false;  // new replicas and snapshots are refused; new data waits or is refused
+  uint64_t held_writes = 0;   // that wait for room
+  Duration full_for{0};       // since the first of them found none; zero: there was room since
+  bool refuses_data = false;  // the patience is over
   bool failed = false;
   std::string failure;              // the first error, when failed
 };

@@ -2,10 +2,12 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
 #include "base/log.h"
+#include "runtime/fault_point.h"
 
 namespace hf::fuse {
 namespace {
@@ -31,7 +33,9 @@ std::byte* map_resident(size_t bytes) {
 }  // namespace
 
 Slot::~Slot() {
-  if (base_ != nullptr) owner_->give_back(base_, large_);
+  if (base_ == nullptr) return;
+  --*used_;
+  owner_->give_back(base_, large_);
 }
 
 uint32_t Slot::capacity() const {
@@ -39,13 +43,18 @@ uint32_t Slot::capacity() const {
 }
 
 Buffers::~Buffers() {
-  HF_ASSERT(small_.free_units() == kSmallMax && large_.free_units() == kLargeMax,
-            "FUSE buffers destroyed while in use");
+  HF_ASSERT(used_[0] == 0 && used_[1] == 0, "FUSE buffers destroyed while in use");
   for (std::byte* base : free_small_) munmap(base, mapped_bytes(false));
   for (std::byte* base : free_large_) munmap(base, mapped_bytes(true));
 }
 
-Slot Buffers::make(bool large) {
+bool Buffers::fits(const Share& share, bool large) const {
+  const uint64_t most = large ? kLargeMax : kSmallMax;
+  const uint64_t free = most - std::min(most, used_[large]);
+  return share.used_[large] == 0 || share.used_[large] + 1 <= free;
+}
+
+Slot Buffers::make(Share& share, bool large) {
   std::vector<std::byte*>& free = large ? free_large_ : free_small_;
   if (free.empty()) {
     free.push_back(map_resident(mapped_bytes(large)));
@@ -53,26 +62,38 @@ Slot Buffers::make(bool large) {
   }
   std::byte* base = free.back();
   free.pop_back();
-  return Slot(this, base, large);
+  ++used_[large];
+  ++share.used_[large];
+  return Slot(this, &share.used_[large], base, large);
 }
 
 void Buffers::give_back(std::byte* base, bool large) {
   (large ? free_large_ : free_small_).push_back(base);
-  (large ? large_ : small_).release();
+  --used_[large];
+  given_back_.notify_all();
 }
 
-Task<Slot> Buffers::take(uint64_t bytes) {
+Task<Slot> Buffers::take(Share& share, uint64_t bytes) {
   HF_ASSERT(bytes <= kLargeBytes, "{}", bytes);
   const bool large = bytes > kSmallBytes;
-  co_await (large ? large_ : small_).acquire();
-  co_return make(large);
+  bool wait = share.waiting_[large] > 0 || !fits(share, large);
+  if (wait) {
+    HF_PROBE("fuse.buffers_full");
+    ++share.waiting_[large];
+    do {
+      co_await given_back_.wait();
+      wait = !fits(share, large);
+    } while (wait);
+    --share.waiting_[large];
+  }
+  co_return make(share, large);
 }
 
-Slot Buffers::try_take(uint64_t bytes) {
+Slot Buffers::try_take(Share& share, uint64_t bytes) {
   HF_ASSERT(bytes <= kLargeBytes, "{}", bytes);
   const bool large = bytes > kSmallBytes;
-  if (!(large ? large_ : small_).try_acquire()) return Slot();
-  return make(large);
+  if (share.waiting_[large] > 0 || !fits(share, large)) return Slot();
+  return make(share, large);
 }
 
 }  // namespace hf::fuse

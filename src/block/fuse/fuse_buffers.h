@@ -9,7 +9,9 @@
 //                  ▲ a READ reply's header, or a request's, ends where the payload begins
 //
 // Bounds: kLargeMax slots of 1 MiB and kSmallMax of 32 KiB, made when first needed; who finds none
-// waits.
+// waits. A full pool holds writes back: so that they stop nobody else, sessions take from shares, and a
+// share may hold as many of each as are free for all others after it. One that holds none gets one in any
+// case: all together hold at most one for each share more than the bounds.
 #pragma once
 
 #include <cstdint>
@@ -31,10 +33,12 @@ class Slot {
   Slot() = default;
   Slot(Slot&& other) noexcept
       : owner_(std::exchange(other.owner_, nullptr)),
+        used_(std::exchange(other.used_, nullptr)),
         base_(std::exchange(other.base_, nullptr)),
         large_(other.large_) {}
   Slot& operator=(Slot&& other) noexcept {
     std::swap(owner_, other.owner_);
+    std::swap(used_, other.used_);
     std::swap(base_, other.base_);
     std::swap(large_, other.large_);
     return *this;
@@ -51,8 +55,10 @@ class Slot {
 
  private:
   friend class Buffers;
-  Slot(Buffers* owner, std::byte* base, bool large) : owner_(owner), base_(base), large_(large) {}
+  Slot(Buffers* owner, uint64_t* used, std::byte* base, bool large)
+      : owner_(owner), used_(used), base_(base), large_(large) {}
   Buffers* owner_ = nullptr;
+  uint64_t* used_ = nullptr;  // of its share
   std::byte* base_ = nullptr;
   bool large_ = false;
 };
@@ -64,24 +70,36 @@ class Buffers {
   static constexpr uint64_t kSmallMax = 256;
   static constexpr uint64_t kLargeMax = 16;
 
+  // Outlives the slots that are taken from it.
+  class Share {
+   public:
+    ~Share() { HF_ASSERT(used_[0] == 0 && used_[1] == 0, "slots are out"); }
+
+   private:
+    friend class Buffers;
+    uint64_t used_[2] = {0, 0};  // small, large
+    uint64_t waiting_[2] = {0, 0};
+  };
+
   Buffers() = default;
   ~Buffers();
   Buffers(const Buffers&) = delete;
   Buffers& operator=(const Buffers&) = delete;
 
-  // Waits, first come first served, for a slot of at least `bytes` (at most kLargeBytes).
-  Task<Slot> take(uint64_t bytes);
-  // Invalid when all are taken.
-  Slot try_take(uint64_t bytes);
+  // Waits, first come first served within a share, for a slot of at least `bytes` (at most kLargeBytes).
+  Task<Slot> take(Share& share, uint64_t bytes);
+  // Invalid when the share may not have one now.
+  Slot try_take(Share& share, uint64_t bytes);
   uint64_t resident_bytes() const { return resident_; }
 
  private:
   friend class Slot;
-  Slot make(bool large);
+  bool fits(const Share& share, bool large) const;
+  Slot make(Share& share, bool large);
   void give_back(std::byte* base, bool large);
 
-  Semaphore small_{kSmallMax};
-  Semaphore large_{kLargeMax};
+  uint64_t used_[2] = {0, 0};  // small, large
+  Signal given_back_;
   std::vector<std::byte*> free_small_;
   std::vector<std::byte*> free_large_;
   uint64_t resident_ = 0;

@@ -91,7 +91,7 @@ Task<void> Session::serve() {
   int burst = 0;
   while (!stopping_ && !ended_) {
     // A read needs room for the largest message; most give it back at once.
-    Slot slot = co_await buffers_.take(kMaxWrite);
+    Slot slot = co_await buffers_.take(share_, kMaxWrite);
     if (stopping_) break;
     if (read_one(std::move(slot))) {
       if (++burst < kBurst) continue;
@@ -151,7 +151,7 @@ void Session::dispatch(const Request& request, Slot slot) {
     case Verb::kWrite: {
       Request moved = request;
       Slot small =
-          request.length <= Buffers::kSmallBytes ? buffers_.try_take(request.length) : Slot();
+          request.length <= Buffers::kSmallBytes ? buffers_.try_take(share_, request.length) : Slot();
       if (small.valid()) {
         std::memcpy(small.payload(), request.payload.data(), request.payload.size());
         moved.payload = {small.payload(), request.payload.size()};
@@ -278,7 +278,7 @@ void Session::answer_readdir(const Request& request) {
 }
 
 Task<void> Session::run_read(Request request) {
-  Slot slot = co_await buffers_.take(std::max<uint64_t>(request.length, 1));
+  Slot slot = co_await buffers_.take(read_share_, std::max<uint64_t>(request.length, 1));
   const MutableByteSpan data{slot.payload(), request.length};
   Status done = co_await device_.read(request.offset, data);
   if (!done.ok()) {
@@ -296,6 +296,8 @@ Task<void> Session::run_read(Request request) {
 // The payload lies in `slot`, which must stay until the answer.
 Task<void> Session::run_write(Request request, [[maybe_unused]] Slot slot) {
   Status done = co_await device_.write(request.offset, request.payload);
+  // The pool closes: it stays with the kernel, which sends it again to who serves next.
+  if (done.code() == ErrorCode::kClosed) co_return;
   if (!done.ok()) {
     reply_error(request.unique, done.error().info().sys_errno);
     co_return;

@@ -94,6 +94,8 @@ class Session {
 
   block::KernelIo& io_;
   Buffers& buffers_;
+  Buffers::Share share_;       // requests and their payloads
+  Buffers::Share read_share_;  // answers of reads
   const int fd_;
   const std::string name_;
   AlignFilter device_;

@@ -438,6 +438,10 @@ Task<void> Transmission::serve_status(Slot& slot) {
 // --------------------------------------------------------------------------------------
 
 void Transmission::answer(Slot& slot, const Status& status) {
+  if (status.code() == ErrorCode::kClosed && options_.leaves_closed) {
+    HF_PROBE("nbd.closed_left");
+    return release(slot);
+  }
   if (!status.ok()) {
     uint32_t nbd_errno = status.error().info().nbd_errno;
     if (nbd_errno == 0) nbd_errno = kErrnoIo;

@@ -41,6 +41,8 @@ struct TransmissionOptions {
   // connection's own bound.
   MemoryBudget* memory = nullptr;
   std::string memory_share;  // of those whose requests may get stuck together
+  // What the device ends with kClosed stays unanswered: the client sends it again to who serves next.
+  bool leaves_closed = false;
 };
 
 struct TransmissionCounts {

@@ -112,6 +112,8 @@ Task<void> UblkQueue::run(uint16_t tag) {
   const uint64_t offset = request.start_sector * kSectorBytes;
   const uint64_t length = uint64_t{request.nr_sectors} * kSectorBytes;
   Status done = co_await perform(tag, request, offset, length);
+  // The pool closes: whoever serves next is asked again.
+  if (done.code() == ErrorCode::kClosed) co_return;
   const bool moves_data = (request.op_flags & kOpMask) <= kOpWrite;
   int32_t result = moves_data ? static_cast<int32_t>(length) : 0;
   if (!done.ok()) result = -done.error().info().sys_errno;

@@ -16,6 +16,7 @@ struct OnePoolOptions {
   uint64_t size_bytes = 1 * kMiB;       // of the replica
   uint64_t segment_bytes = 0;           // ReplicaSpec's
   uint64_t large_write_bytes = kDefaultLargeWriteBytes;  // PoolConfig's
+  Duration full_patience = kDefaultFullPatience;         // PoolConfig's
 };
 
 class OnePool : public testing::Test {
@@ -29,6 +30,7 @@ class OnePool : public testing::Test {
     config_.reserve_bytes = 1 * kMiB;
     config_.drain_delay = 1min;
     config_.large_write_bytes = options_.large_write_bytes;
+    config_.full_patience = options_.full_patience;
     sim_.run(create());
   }
   ~OnePool() override {

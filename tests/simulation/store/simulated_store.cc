@@ -47,6 +47,8 @@ PoolConfig SimulatedStore::pool_config() {
   config.table_cache_bytes = prng_.chance(1, 3) ? 32 * kKiB : 64 * kMiB;
   config.open_files = prng_.chance(1, 3) ? 8 : 2048;
   config.reserve_bytes = trouble_ == Trouble::kSpace ? 2 * kMiB : 1 * kMiB;
+  const Duration patience[] = {0ms, 20ms, 300ms};
+  config.full_patience = patience[prng_.below(3)];
   const uint64_t large[] = {8 * kKiB, 8 * kKiB, 16 * kKiB, 64 * kKiB, 0};
   config.large_write_bytes = large[prng_.below(5)];
   const Duration delays[] = {1ms, 5ms, 20ms, 500ms};
@@ -145,12 +147,14 @@ Task<bool> SimulatedStore::open_pool() {
 }
 
 Task<void> SimulatedStore::live() {
-  if (prng_.chance(4, 5)) arrange_death();
+  if (prng_.chance(trouble_ == Trouble::kSpace ? 2 : 4, 5)) arrange_death();
   budget_ = prng_.between(20, 250);
   const uint64_t depths[] = {1, 2, 8, 32};
   const uint64_t depth = depths[prng_.below(4)];
   for (uint64_t i = 0; i < depth; ++i) spawn(clients_, client(prng_.next()));
+  if (trouble_ == Trouble::kSpace) spawn(operators_, make_room_now_and_then());
   co_await clients_.wait_empty();
+  co_await operators_.wait_empty();
 }
 
 Task<void> SimulatedStore::end_life() {

@@ -57,6 +57,7 @@ class SimulatedStore {
 
   // --- store_clients.cc: operations
   Task<void> client(uint64_t number);
+  Task<void> make_room_now_and_then();
   Task<void> one_operation(Prng& prng);
   Task<void> io_operation(Prng& prng, ReplicaPtr replica, uint64_t draw);
   Task<void> write(Prng& prng, ReplicaPtr replica);
@@ -119,6 +120,7 @@ class SimulatedStore {
   std::unique_ptr<Pool> pool_;
   Model model_;
   Gate clients_;
+  Gate operators_;
   uint64_t blinded_ = 0;   // read errors that the oracle ordered
   uint64_t budget_ = 0;    // operations left in this life
   uint64_t deaths_ = 0;

@@ -3,6 +3,7 @@
 
 #include "format/segment_format.h"
 #include "simulated_store.h"
+#include "store/space.h"
 
 namespace hf::store_sim {
 namespace {
@@ -20,6 +21,19 @@ Task<void> SimulatedStore::client(uint64_t number) {
     --budget_;
     co_await one_operation(prng);
     ++result_.operations;
+  }
+}
+
+// Somebody who is alarmed by a full pool. Without him those that a file system must never see refused would
+// wait for ever; with him all must go on.
+Task<void> SimulatedStore::make_room_now_and_then() {
+  constexpr Duration kSees = 100ms;
+  constexpr uint64_t kAtOnce = 2 * kMiB;
+  while (clients_.inside() > 0 && alive()) {
+    Status slept = co_await process_.world().clock.sleep_for(50ms, CancelToken());
+    if (!slept.ok() || !alive() || pool_->stats().full_for < config_.full_patience + kSees) continue;
+    HF_PROBE("sim.room_made");
+    disk_.set_capacity(disk_.space().used() * kBlockSize + config_.reserve_bytes + kAtOnce);
   }
 }
 
@@ -119,6 +133,9 @@ Task<void> SimulatedStore::write(Prng& prng, ReplicaPtr replica) {
     co_return;
   }
   if (written.code() == ErrorCode::kFenced && header.epoch < replica->asked) co_return;
+  if (written.code() == ErrorCode::kNoSpace && data.size() <= kSmallWriteBytes && trouble_ == Trouble::kSpace) {
+    fail("a small write was refused: " + written.error().to_string());
+  }
   excuse(written.error(), "write");
 }
 

@@ -1,7 +1,7 @@
 // Deliberate bugs in the store: the simulation must find each of them. A suite that passes with any of
 // these switched on would prove nothing. (kVisibleTrusted, kOldNamesTrusted and kGapIgnored need too much
 // in a row for random seeds to meet surely within a test's time: store_open_test.cc makes each by hand, and
-// store_space_test.cc kRoomNotReserved, store_direct_test.cc kMismatchAccepted, kHeadFileNotNamed and
+// store_space_test.cc kRoomNotReserved and kHeldForEver, store_direct_test.cc kMismatchAccepted, kHeadFileNotNamed and
 // kDirectEvicted, store_books_test.cc kBrokenMapEmpty.)
 #include <gtest/gtest.h>
 
@@ -69,7 +69,9 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"WindowNotKept", StoreMutant::kWindowNotKept, Trouble::kCrashes, 50},
         Case{"ClearNotDurable", StoreMutant::kClearNotDurable, Trouble::kCrashes, 100},
         Case{"MapNotSynced", StoreMutant::kMapNotSynced, Trouble::kCrashes, 100},
-        Case{"OneMapCopy", StoreMutant::kOneMapCopy, Trouble::kDamage, 300}),
+        Case{"OneMapCopy", StoreMutant::kOneMapCopy, Trouble::kDamage, 300},
+        Case{"WritePassesHeld", StoreMutant::kWritePassesHeld, Trouble::kSpace, 200},
+        Case{"VitalRefused", StoreMutant::kVitalRefused, Trouble::kSpace, 100}),
     [](const auto& info) { return std::string(info.param.name); });
 
 }  // namespace

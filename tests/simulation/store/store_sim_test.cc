@@ -61,7 +61,9 @@ TEST(StoreSim, NeverLiesAboutDamage) {
 
 TEST(StoreSim, SurvivesAFullDisk) {
   run("StoreSim.SurvivesAFullDisk", Trouble::kSpace, 150,
-      {"store.no_space", "store.watermark", "store.overwrite_at_watermark", "store.superblock_grows"});
+      {"store.no_space", "store.watermark", "store.small_in_reserve", "store.vital_in_reserve", "store.write_held_back",
+       "store.write_waits_for_held", "store.patience_over", "store.room_again", "store.superblock_grows",
+       "sim.room_made"});
 }
 
 TEST(StoreSim, TheSameSeedGivesTheSameHistory) {

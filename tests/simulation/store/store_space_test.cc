@@ -1,5 +1,6 @@
-// Many snapshots and a disk that somebody else fills to the last block: no superblock may need
-// space then.
+// A disk without room. Many snapshots and a disk that somebody else fills to the last block: no
+// superblock may need space then. A pool at its watermark: what waits, what goes on, what is
+// refused.
 #include "format/superblock_format.h"
 #include "one_pool.h"
 #include "store/mutants.h"
@@ -113,6 +114,245 @@ TEST_F(StoreSpace, ANewReplicaOnAFullDiskIsRefused) {
   EXPECT_EQ(code, ErrorCode::kNoSpace);
   EXPECT_EQ(used(), before);
   EXPECT_EQ(pool_->list().size(), 1u);
+}
+
+// --- a full pool: held back, let in, refused
+// ---------------------------------------------------------
+
+class FullPool : public OnePool {
+ protected:
+  static constexpr uint64_t kLarge = 128 * kKiB;
+  static constexpr uint64_t kReserve = 1 * kMiB;  // OnePool's
+  static OnePoolOptions options() {
+    OnePoolOptions options;
+    options.size_bytes = 8 * kMiB;
+    return options;
+  }
+  FullPool() : OnePool(options()) {}
+  ~FullPool() override { t_store_mutant = StoreMutant::kNone; }
+
+  struct Call {
+    Status status;
+    bool ended = false;
+    Duration took{0};
+  };
+  Clock& clock() { return process_.world().clock; }
+  Task<void> put(uint64_t offset, uint64_t length, uint64_t value, Call* call) {
+    AlignedBuffer data(length);
+    for (uint64_t b = 0; b < length / kBlockSize; ++b) {
+      fill_block(data.span().subspan(b * kBlockSize, kBlockSize), value, offset / kBlockSize + b);
+    }
+    WriteHeader header;
+    header.epoch = replica()->promised_epoch();
+    const std::shared_ptr<Replica> to = replica();
+    const MonoTime began = clock().now();
+    call->status = co_await to->write(header, offset, data.span());
+    call->took = clock().now() - began;
+    call->ended = true;
+  }
+  Task<void> drop(uint64_t offset, uint64_t length, Call* call) {
+    WriteHeader header;
+    header.epoch = replica()->promised_epoch();
+    const std::shared_ptr<Replica> to = replica();
+    call->status = co_await to->discard(header, offset, length);
+    call->ended = true;
+  }
+  Task<void> see(uint64_t block, uint64_t* value) {
+    AlignedBuffer data(kBlockSize);
+    Status got = co_await replica()->read(block * kBlockSize, data.span());
+    EXPECT_TRUE(got.ok()) << got.error().to_string();
+    *value = value_of_block(data.span(), block).value_or(UINT64_MAX);
+  }
+  uint64_t value_at(uint64_t block) {
+    uint64_t value = 0;
+    sim_.run(see(block, &value));
+    return value;
+  }
+  Task<void> remove_replica(Status* status) { *status = co_await pool_->delete_replica(replica_); }
+  Task<void> sleep(Duration duration) {
+    Status slept = co_await clock().sleep_for(duration, CancelToken());
+    EXPECT_TRUE(slept.ok());
+  }
+  void pass(Duration duration) { sim_.run(sleep(duration)); }
+  // Starts it; it may end while others run.
+  void begin(Task<void> task) {
+    begun_.push_back(std::make_unique<Gate>());
+    sim_.run(begin_in(*begun_.back(), std::move(task)));
+  }
+  Task<void> begin_in(Gate& gate, Task<void> task) {
+    EXPECT_TRUE(spawn(gate, std::move(task)));
+    co_return;
+  }
+  Call put_now(uint64_t offset, uint64_t length, uint64_t value) {
+    Call call;
+    sim_.run(put(offset, length, value, &call));
+    return call;
+  }
+  Call drop_now(uint64_t offset, uint64_t length) {
+    Call call;
+    sim_.run(drop(offset, length, &call));
+    return call;
+  }
+  // Something is written, and what is left above the reserve is not enough for a large write.
+  void fill() {
+    ASSERT_TRUE(put_now(0, kMiB, 1).status.ok());
+    ASSERT_TRUE(drained().ok());
+    fill_pool();
+  }
+  void fill_pool() {
+    fill_disk(kReserve + 100 * kKiB);
+    sim_.run(look());
+  }
+  Task<void> look() {
+    Status looked = co_await pool_->refresh_space();
+    EXPECT_TRUE(looked.ok());
+  }
+  void expand() { disk_.set_capacity(options_.capacity_bytes); }
+
+  std::vector<std::unique_ptr<Gate>> begun_;
+};
+
+TEST_F(FullPool, DataWaitsForRoomAndGoesOnByItself) {
+  fill();
+  Call held;
+  begin(put(2 * kMiB, kLarge, 7, &held));
+  pass(20s);
+  EXPECT_FALSE(held.ended);
+  EXPECT_EQ(pool_->stats().held_writes, 1u);
+  EXPECT_GT(pool_->stats().full_for, 18s);
+  EXPECT_FALSE(pool_->stats().refuses_data);
+  expand();  // and nobody says so
+  pass(2s);
+  ASSERT_TRUE(held.ended);
+  EXPECT_TRUE(held.status.ok()) << held.status.error().to_string();
+  EXPECT_EQ(value_at(2 * kMiB / kBlockSize), 7u);
+  EXPECT_EQ(pool_->stats().held_writes, 0u);
+  EXPECT_EQ(pool_->stats().full_for, 0s);
+}
+
+TEST_F(FullPool, AfterItsPatienceDataIsRefusedAndWhatAFileSystemNeedsIsNot) {
+  fill();
+  const Call refused = put_now(2 * kMiB, kLarge, 7);
+  EXPECT_EQ(refused.status.code(), ErrorCode::kNoSpace);
+  EXPECT_GE(refused.took, kDefaultFullPatience);
+  EXPECT_LE(refused.took, kDefaultFullPatience + 3s);
+  EXPECT_TRUE(pool_->stats().refuses_data);
+  // The same episode: nobody waits for so long again.
+  const Call again = put_now(2 * kMiB, kLarge, 7);
+  EXPECT_EQ(again.status.code(), ErrorCode::kNoSpace);
+  EXPECT_LE(again.took, 2s);
+  EXPECT_EQ(value_at(2 * kMiB / kBlockSize), 0u);
+  // Overwriting, and writing little, go on into the reserve.
+  EXPECT_TRUE(put_now(0, 2 * kLarge, 8).status.ok());
+  EXPECT_TRUE(put_now(3 * kMiB, kBlockSize, 9).status.ok());
+  EXPECT_EQ(value_at(0), 8u);
+  // Room again: the next episode has its own patience.
+  EXPECT_TRUE(drop_now(256 * kKiB, 768 * kKiB).status.ok());
+  EXPECT_TRUE(put_now(2 * kMiB, kLarge, 7).status.ok());
+  EXPECT_FALSE(pool_->stats().refuses_data);
+}
+
+TEST_F(FullPool, SmallWritesWaitAsLongAsItTakes) {
+  fill();
+  std::vector<std::unique_ptr<Call>> calls;
+  for (uint64_t i = 0; i < 60; ++i) {
+    calls.push_back(std::make_unique<Call>());
+    begin(put(2 * kMiB + i * 16 * kKiB, 16 * kKiB, 10 + i, calls.back().get()));
+  }
+  pass(10min);
+  uint64_t ended = 0;
+  for (const auto& call : calls) {
+    ended += call->ended ? 1 : 0;
+    EXPECT_TRUE(call->status.ok()) << call->status.error().to_string();
+  }
+  EXPECT_GT(ended, 0u);
+  EXPECT_LT(ended, calls.size());
+  EXPECT_EQ(pool_->stats().held_writes, calls.size() - ended);
+  EXPECT_FALSE(pool_->stats().failed);
+  // The reserve is for all: an overwrite still finds its part of it.
+  EXPECT_TRUE(put_now(0, kLarge, 8).status.ok());
+  expand();
+  pass(3s);
+  for (uint64_t i = 0; i < calls.size(); ++i) {
+    ASSERT_TRUE(calls[i]->ended && calls[i]->status.ok()) << i;
+    EXPECT_EQ(value_at((2 * kMiB + i * 16 * kKiB) / kBlockSize), 10 + i);
+  }
+}
+
+TEST_F(FullPool, WhoeverWaitsStopsNobodyElse) {
+  SnapshotId snapshot;
+  ASSERT_TRUE(put_now(0, kMiB, 1).status.ok());
+  ASSERT_TRUE(cut(&snapshot).ok());
+  ASSERT_TRUE(put_now(0, kMiB, 2).status.ok());
+  ASSERT_TRUE(drained().ok());
+  fill_pool();
+  Call held;
+  begin(put(2 * kMiB, kLarge, 7, &held));
+  pass(1s);
+  const MonoTime began = clock().now();
+  EXPECT_EQ(value_at(1), 2u);
+  EXPECT_TRUE(put_now(0, 4 * kBlockSize, 3).status.ok());
+  EXPECT_TRUE(drop_now(64 * kKiB, 4 * kBlockSize).status.ok());
+  EXPECT_LT(clock().now() - began, 500ms);
+  EXPECT_FALSE(held.ended);
+  Status removed;
+  sim_.run(remove(snapshot, &removed));  // gives back what the snapshot alone had
+  EXPECT_TRUE(removed.ok());
+  pass(500ms);
+  EXPECT_TRUE(held.ended && held.status.ok());
+}
+
+TEST_F(FullPool, CallsThatOverlapKeepTheirOrder) {
+  fill();
+  Call first, second, third, beside;
+  begin(put(2 * kMiB, kLarge, 7, &first));
+  pass(1s);
+  begin(drop(2 * kMiB, kBlockSize, &second));
+  begin(put(2 * kMiB + kBlockSize, kBlockSize, 9, &third));
+  begin(put(3 * kMiB, kBlockSize, 10, &beside));
+  pass(1s);
+  EXPECT_FALSE(first.ended || second.ended || third.ended);
+  EXPECT_TRUE(beside.ended);
+  expand();
+  pass(2s);
+  EXPECT_TRUE(first.ended && second.ended && third.ended);
+  EXPECT_EQ(value_at(2 * kMiB / kBlockSize), 0u);
+  EXPECT_EQ(value_at(2 * kMiB / kBlockSize + 1), 9u);
+  EXPECT_EQ(value_at(2 * kMiB / kBlockSize + 2), 7u);
+}
+
+TEST_F(FullPool, DeletingAndClosingEndTheWait) {
+  fill();
+  Call held;
+  begin(put(2 * kMiB, kLarge, 7, &held));
+  pass(2s);
+  const MonoTime began = clock().now();
+  sim_.run(stop());
+  EXPECT_LT(clock().now() - began, 3s);
+  EXPECT_TRUE(held.ended);
+  EXPECT_EQ(held.status.code(), ErrorCode::kClosed);
+  ASSERT_TRUE(opened().ok());
+  Call other;
+  begin(put(2 * kMiB, kLarge, 7, &other));
+  pass(2s);
+  EXPECT_FALSE(other.ended);
+  Status gone;
+  sim_.run(remove_replica(&gone));
+  EXPECT_TRUE(gone.ok());
+  EXPECT_TRUE(other.ended);
+  EXPECT_EQ(other.status.code(), ErrorCode::kClosed);
+}
+
+TEST_F(FullPool, HeldForEverIsFound) {
+  t_store_mutant = StoreMutant::kHeldForEver;
+  fill();
+  Call held;
+  begin(put(2 * kMiB, kLarge, 7, &held));
+  pass(5min);
+  EXPECT_FALSE(held.ended) << "AfterItsPatienceDataIsRefused would not see it";
+  expand();
+  pass(2s);
+  EXPECT_TRUE(held.ended);
 }
 
 }  // namespace

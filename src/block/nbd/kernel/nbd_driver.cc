@@ -162,6 +162,7 @@ Task<void> NbdDriver::serve_device(VolumeId volume, Export& e, std::unique_ptr<S
     options.input_bytes_max = kInputBytesMax;
     options.memory = &memory_;
     options.memory_share = volume.to_string();
+    options.leaves_closed = true;
     nbd::Transmission connection(*stream, e.device, buffers_, std::move(options));
     e.connection = stream.get();
     Status ended = co_await connection.run();
