@@ -239,7 +239,7 @@ constexpr std::array<KeyInfo, kSpecKeyCount> kTable = {{
      .help = "the file system that is made on the volume; none leaves it raw",
      .parse = parse_fs, .format = [](S s) { return std::string(to_string(s.fs)); }},
     {.key = SpecKey::kBlockSize, .name = "block_size", .aliases = {"bs"},
-     .accepted = "1024, 2048 or 4096 bytes, also 1K, 2K, 4K (btrfs: 4096)", .default_text = "4096",
+     .accepted = "4096, also 4K", .default_text = "4096",
      .help = "block size of the file system",
      .parse = parse_block_size, .format = format_number<&V::block_size_bytes>},
     {.key = SpecKey::kIoPriority, .name = "io_priority", .aliases = {"priority_io", "cos"},

@@ -17,7 +17,7 @@ constexpr std::string_view kThrottle = "the volume could take more than its shar
 constexpr std::string_view kSnap = "snapshots that somebody relies on would not be taken";
 constexpr std::string_view kHint = "a hint: it changes speed or cost, not what is kept";
 
-constexpr std::array<SupportRule, 33> kRules = {{
+constexpr std::array<SupportRule, 34> kRules = {{
     // Promises.
     {SpecKey::kRepl, true, "writes would be kept on fewer nodes than asked",
      [](S s, C c) { return s.repl > c.max_replicas; }},
@@ -27,6 +27,8 @@ constexpr std::array<SupportRule, 33> kRules = {{
      [](S s, C c) {
        return (s.fs == FsType::kXfs && !c.xfs) || (s.fs == FsType::kBtrfs && !c.btrfs);
      }},
+    {SpecKey::kBlockSize, true, "a volume's sectors have 4096 bytes, no file system has smaller blocks; 4096 is accepted",
+     [](S s, C) { return s.block_size_bytes < 4096; }},
     {SpecKey::kShared, true, "a second node could not mount it",
      [](S s, C c) { return s.shared && !c.shared; }},
     {SpecKey::kSecure, true, kEncrypt, [](S s, C c) { return s.secure && !c.encryption; }},

@@ -71,6 +71,15 @@ TEST(Support, RefusesPromisesThatItCannotKeep) {
   EXPECT_TRUE(check_support(parsed("name=v,fs=ext4"), no_xfs).ok());
 }
 
+TEST(Support, RefusesBlocksThatNoFileSystemCanHaveHere) {
+  for (const char* spec : {"name=v,bs=1024", "name=v,bs=2K,fs=xfs"}) {
+    const Status status = check_support(parsed(spec), everything());
+    EXPECT_EQ(status.code(), ErrorCode::kNotSupported) << spec;
+    EXPECT_THAT(status.error().message(), AllOf(HasSubstr("block_size="), HasSubstr("4096 is accepted")));
+  }
+  EXPECT_TRUE(check_support(parsed("name=v,bs=4K"), Capabilities{}).ok());
+}
+
 TEST(Support, NamesEveryKeyAtOnce) {
   const Status status = check_support(parsed("name=v,repl=3,secure=true,size=2"), Capabilities{});
   EXPECT_THAT(status.error().message(),
@@ -110,7 +119,7 @@ TEST(Support, EveryKeyIsDecided) {
   KeySet ruled;
   for (const SupportRule& rule : support_rules()) ruled.insert(rule.key);
   for (const SpecKey key :
-       {SpecKey::kName, SpecKey::kSize, SpecKey::kBlockSize, SpecKey::kLabels, SpecKey::kNodiscard,
+       {SpecKey::kName, SpecKey::kSize, SpecKey::kLabels, SpecKey::kNodiscard,
         SpecKey::kMountOptions, SpecKey::kAllowGrow, SpecKey::kToken, SpecKey::kTokenSecret}) {
     EXPECT_FALSE(ruled.contains(key));
     ruled.insert(key);
