@@ -46,7 +46,9 @@ void ReplicaImpl::note_books(const JournalEntry& entry, uint64_t batch) {
 
 bool ReplicaImpl::books_released(uint64_t through) {
   books_.released(through);
-  books_listed_ = !books_.idle();
+  // A commit may have come since the maps were written; the file goes before its record leaves the ring.
+  const bool file_due = has_map(kWindowSlot) && books_.window_file_settled();
+  books_listed_ = !books_.idle() || file_due;
   return books_listed_;
 }
 

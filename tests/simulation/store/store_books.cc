@@ -176,6 +176,7 @@ Task<void> SimulatedStore::check_books(ReplicaPtr replica, size_t at_once) {
 Task<void> SimulatedStore::check_window(ReplicaPtr replica, std::shared_ptr<Replica> target,
                                         size_t at_once) {
   const std::set<uint64_t> before = replica->books.must_be_in_window();
+  const bool settled = replica->books.all_settled() && replica->books.in_flight().empty();
   const uint64_t size = target->size();
   std::set<uint64_t> found;
   uint64_t last_end = 0;
@@ -214,7 +215,9 @@ Task<void> SimulatedStore::check_window(ReplicaPtr replica, std::shared_ptr<Repl
     co_return;
   }
   if (!before.empty()) HF_PROBE("sim.window_checked");
-  if (trouble_ == Trouble::kDamage || trouble_ == Trouble::kErrors || !replica->books.all_settled())
+  // Then and now: what was written meanwhile may have been found in it and be settled since.
+  if (trouble_ == Trouble::kDamage || trouble_ == Trouble::kErrors || !settled ||
+      !replica->books.all_settled())
     co_return;
   HF_PROBE("sim.window_settled");
   if (!found.empty() && replica->books.in_flight().empty()) {
