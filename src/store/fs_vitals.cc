@@ -7,7 +7,7 @@ namespace hf {
 namespace {
 
 constexpr uint64_t kMaxDescriptorBytes = 4 * kMiB;  // of ext4's groups: 8 TiB of volume
-constexpr size_t kMaxRanges = 100'000;
+constexpr size_t kMaxRanges = 200'000;  // three for each of these groups, and a journal
 
 uint64_t little(ByteSpan from, size_t at, size_t bytes) {
   uint64_t value = 0;
@@ -31,11 +31,11 @@ constexpr uint64_t kBtrfsHasMetadataId = 1 << 10;
 
 bool FsVitals::touches(uint64_t first_block, ByteSpan data) const {
   const uint64_t count = data.size() / kBlockSize;
-  if (tree_id_) {
-    for (size_t at = 0; at < data.size(); at += kBlockSize) {
-      if (std::memcmp(data.data() + at + kBtrfsIdAt, tree_id_->data(), tree_id_->size()) == 0)
-        return true;
-    }
+  for (size_t at = 0; at < data.size() && (tree_id_ || is_ext4_); at += kBlockSize) {
+    const ByteSpan block = data.subspan(at, kBlockSize);
+    if (is_ext4_ && looks_like_ext4_metadata(block)) return true;
+    if (tree_id_ && std::memcmp(block.data() + kBtrfsIdAt, tree_id_->data(), tree_id_->size()) == 0)
+      return true;
   }
   // In order, and apart from each other.
   const auto behind =
@@ -101,8 +101,7 @@ void FsVitals::find_xfs(ByteSpan first) {
   add((group * group_blocks + inside) * scale, blocks * scale);
 }
 
-// --- ext4
-// -------------------------------------------------------------------------------------------
+// --- ext4 ----------------------------------------------------------------------------------------
 
 // Of the superblock, which lies at 1024.
 struct FsVitals::Ext4 {
@@ -133,19 +132,40 @@ struct FsVitals::Ext4 {
   uint64_t descriptor_bytes = 32;
 };
 
+// By what begins or ends them, each with a magic number or a fixed entry. Directories end so since
+// ext4 checks its metadata (metadata_csum, the default of mkfs).
+bool FsVitals::looks_like_ext4_metadata(ByteSpan block) {
+  constexpr uint64_t kExtentMagic = 0xf30a, kExtentsPerBlock = 340, kAttributeMagic = 0xea020000;
+  constexpr size_t kTailAt = kBlockSize - 12;
+  constexpr uint64_t kTailEntry = 0xde00'000c;  // length 12, no name, of the kind of tails
+  const uint64_t word = little(block, 0, 4), entry = little(block, 4, 4);
+  if (little(block, 0, 2) == kExtentMagic && little(block, 4, 2) == kExtentsPerBlock) return true;
+  if (word == kAttributeMagic) return true;
+  if (little(block, kTailAt, 4) == 0 && little(block, kTailAt + 4, 4) == kTailEntry) return true;
+  // The index of a large directory: an entry of the whole block without a name, or "." and "..".
+  if (word == 0 && entry == kBlockSize) return true;
+  return word != 0 && little(block, 4, 2) == 12 && little(block, 6, 1) == 1 &&
+         little(block, 8, 4) == '.';
+}
+
 Task<Status> FsVitals::find_ext4(const Reader& read, ByteSpan first) {
   const ByteSpan super = first.subspan(1024, 1024);
   const Ext4 fs(super);
   if (!fs.is_sound()) co_return Status();
+  is_ext4_ = true;
   const uint64_t bytes = std::min(fs.groups() * fs.descriptor_bytes, kMaxDescriptorBytes);
   if (!fs.has_meta_groups() && bytes / kBlockSize + 2 < blocks_) {
     AlignedBuffer table((bytes + kBlockSize - 1) / kBlockSize * kBlockSize);
     Status got = co_await read(1, table.span());
     HF_CO_TRY(got);
     for (uint64_t at = 0; at + fs.descriptor_bytes <= bytes; at += fs.descriptor_bytes) {
-      uint64_t start = little(table.span(), at + 8, 4);
-      if (fs.descriptor_bytes >= 64) start |= little(table.span(), at + 0x28, 4) << 32;
-      add(start, fs.table_blocks());
+      const auto place = [&](size_t low, size_t high) {
+        const uint64_t block = little(table.span(), at + low, 4);
+        return fs.descriptor_bytes < 64 ? block : block | little(table.span(), at + high, 4) << 32;
+      };
+      add(place(0, 0x20), 1);  // which blocks are taken
+      add(place(4, 0x24), 1);  // which inodes are
+      add(place(8, 0x28), fs.table_blocks());
     }
   }
   // The journal's inode: a tree of extents, mostly of one level.

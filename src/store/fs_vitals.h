@@ -1,12 +1,14 @@
 // What the file system in a volume cannot live without, and writes to blocks that it never wrote
-// before: its journal, its inode tables, its trees. A full pool must not refuse these (space.h).
+// before: its journal, its tables, its trees. A full pool must not refuse these (space.h).
 //
-//   ext4   journal, inode tables     where they are: from the superblock, the group descriptors and
-//   the copy of
-//                                    the journal's inode in the superblock
-//   xfs    log                       from the superblock; of other metadata XFS repeats the write
-//   until it succeeds btrfs  every tree block          each carries its file system's id in its
-//   head; where they are changes
+//   ext4   journal, bitmaps,      where they are: from the superblock, the group descriptors and
+//          inode tables           the copy of the journal's inode in the superblock
+//          directories, extent    what they look like: neighbours that a checkpoint writes at once
+//          and attribute blocks   are one large write
+//   xfs    log                    from the superblock; of other metadata XFS repeats the write until
+//                                 it succeeds
+//   btrfs  every tree block       each carries its file system's id in its head; where they are
+//                                 changes
 //
 // Read from the volume's own blocks when the pool is full. Whatever else is in them (no file
 // system, an encrypted or a damaged one) has no vitals: then only the size of a write tells
@@ -39,6 +41,7 @@ class FsVitals {
 
   // Pure, for tests.
   const std::vector<BlockRange>& ranges() const { return ranges_; }
+  static bool looks_like_ext4_metadata(ByteSpan block);
   bool has_trees() const { return tree_id_.has_value(); }
 
  private:
@@ -51,6 +54,7 @@ class FsVitals {
 
   uint64_t blocks_ = 0;  // of the volume
   std::vector<BlockRange> ranges_;
+  bool is_ext4_ = false;
   std::optional<Id> tree_id_;
 };
 

@@ -84,7 +84,7 @@ class Vitals : public testing::Test {
 };
 
 // Large enough that the journal's extents do not fit into its inode.
-TEST_F(Vitals, OfExt4AreItsJournalAndItsInodeTables) {
+TEST_F(Vitals, OfExt4AreItsJournalAndItsTables) {
   for (const auto& [mib, options] : {std::pair<uint64_t, const char*>{512, ""},
                                      {160 * 1024, ""},
                                      {2048, "-O ^64bit,^flex_bg"}}) {
@@ -92,14 +92,17 @@ TEST_F(Vitals, OfExt4AreItsJournalAndItsInodeTables) {
     make(std::string("mkfs.ext4 -qF -b 4096 ") + options, mib);
     const FsVitals vitals = find();
     uint64_t seen = 0, total = 0;
-    // "  Inode table at 1059-1570 (+1059)", and the journal's extents as debugfs shows them:
+    // "  Inode table at 1059-1570 (+1059)", "  Block bitmap at 1025 (+1025), Inode bitmap at …", and the journal's extents as debugfs shows them:
     // "(0-32766):98304-131070".
-    const std::string tables = output("dumpe2fs " + path_ + " 2>/dev/null | grep 'Inode table at'");
+    const std::string tables = output("dumpe2fs " + path_ + " 2>/dev/null | grep -o 'Inode table at [0-9-]*'");
+    const std::string bitmaps =
+        output("dumpe2fs " + path_ + " 2>/dev/null | grep -o '[a-z]* bitmap at [0-9]*'");
     const std::string journal =
         output("debugfs -R 'stat <8>' " + path_ + " 2>/dev/null | grep -A1 EXTENTS: | tail -1");
     const std::regex table("table at ([0-9]+)-([0-9]+)"),
-        extent("\\([0-9]+-[0-9]+\\):([0-9]+)-([0-9]+)");
-    for (const auto& [text, pattern] : {std::pair(&tables, &table), std::pair(&journal, &extent)}) {
+        bitmap("at (([0-9]+))"), extent("\\([0-9]+-[0-9]+\\):([0-9]+)-([0-9]+)");
+    for (const auto& [text, pattern] : {std::pair(&tables, &table), std::pair(&bitmaps, &bitmap),
+                                        std::pair(&journal, &extent)}) {
       for (std::sregex_iterator at(text->begin(), text->end(), *pattern), end; at != end;
            ++at, ++seen) {
         const uint64_t first = std::stoull((*at)[1]), last = std::stoull((*at)[2]);
@@ -109,15 +112,54 @@ TEST_F(Vitals, OfExt4AreItsJournalAndItsInodeTables) {
         total += last - first + 1;
       }
     }
-    EXPECT_GE(seen, mib / 128 + 1);
+    EXPECT_GE(seen, 3 * (mib / 128) + 1);
     uint64_t found = 0;
     for (const BlockRange& range : vitals.ranges()) found += range.count;
-    EXPECT_EQ(found, total) << tables << journal;
+    EXPECT_EQ(found, total) << tables << bitmaps << journal;
     EXPECT_FALSE(touches(vitals, blocks_ - 1));
     EXPECT_FALSE(vitals.has_trees());
     close(std::exchange(fd_, -1));
     unlink(std::exchange(path_, "").c_str());
   }
+}
+
+// A directory of many blocks, one of which an index makes of it, and a file of many extents beside one of data.
+TEST_F(Vitals, OfExt4AreItsDirectoriesAndExtents) {
+  char folder[] = "/tmp/hf-vitals-XXXXXX";
+  ASSERT_NE(mkdtemp(folder), nullptr);
+  const std::string at = folder;
+  const std::string fill =
+      "mkdir " + at + "/d && cd " + at +
+      "/d && for i in $(seq 2000); do : > a-name-that-is-long-enough-to-fill-a-block-soon-$i; done && cd .. && "
+      "head -c 1048576 /dev/urandom > data && for i in $(seq 0 2 2000); do "
+      "printf x | dd of=holes bs=4096 seek=$i conv=notrunc status=none; done; echo $?";
+  ASSERT_EQ(output(fill), "0\n");
+  make("mkfs.ext4 -qF -b 4096 -d " + at, 64);
+  output("e2fsck -fyD " + path_);  // indexes the directory
+  const FsVitals vitals = find();
+  const auto blocks_of = [this](const std::string& name) {
+    std::vector<uint64_t> blocks;
+    const std::string text = output("debugfs -R 'blocks " + name + "' " + path_ + " 2>/dev/null");
+    const std::regex number("[0-9]+");
+    for (std::sregex_iterator each(text.begin(), text.end(), number), end; each != end; ++each) {
+      blocks.push_back(std::stoull(each->str()));
+    }
+    return blocks;
+  };
+  const std::vector<uint64_t> directory = blocks_of("/d"), data = blocks_of("/data");
+  EXPECT_GT(directory.size(), 30u);
+  EXPECT_EQ(data.size(), 256u);
+  for (const uint64_t block : directory) EXPECT_TRUE(touches(vitals, block)) << block;
+  for (const uint64_t block : data) EXPECT_FALSE(touches(vitals, block)) << block;
+  // "(ETB0):1234" and the like: blocks of the extent tree.
+  const std::string tree = output("debugfs -R 'stat /holes' " + path_ + " 2>/dev/null");
+  const std::regex node("\\(ETB[0-9]+\\):([0-9]+)");
+  uint64_t nodes = 0;
+  for (std::sregex_iterator each(tree.begin(), tree.end(), node), end; each != end; ++each, ++nodes) {
+    EXPECT_TRUE(touches(vitals, std::stoull((*each)[1])));
+  }
+  EXPECT_GE(nodes, 3u);
+  output("rm -r " + at);
 }
 
 TEST_F(Vitals, OfXfsIsItsLog) {
