@@ -71,6 +71,7 @@ Task<VolumeInfo> Plane::info_of(const View& view, uint32_t snapshots) {
       if (stats.ok()) {
         replica.state = ReplicaState::kOnline;
         info.used_bytes = std::max(info.used_bytes, stats->used_bytes);
+        if (!stats->waits_for.empty()) info.message = stats->waits_for;
       } else {
         info.message = stats.error().message();
         if (stats.code() == ErrorCode::kFailedPool) replica.state = ReplicaState::kFailed;

@@ -32,6 +32,7 @@ struct ReplicaStats {
   uint64_t size_bytes = 0;
   uint64_t used_bytes = 0;
   uint64_t checksum_errors = 0;
+  std::string waits_for;  // why new data waits or is refused; mostly empty
 };
 
 class ReplicaHost {

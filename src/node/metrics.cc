@@ -64,7 +64,11 @@ void add_pool(Families* out, const StoreHost::PoolView& pool) {
   out->gauge("holdfast_pool_replicas", "Replicas in the pool", labels, number(s.replicas));
   out->gauge("holdfast_pool_failed", "1 when the pool is out of service", labels, s.failed ? 1 : 0);
   out->gauge("holdfast_pool_at_watermark", "1 when new volumes and snapshots are refused", labels, s.at_watermark ? 1 : 0);
-  out->gauge("holdfast_pool_full_seconds", "Since when new data finds no room", labels, number(s.full_for / 1s));
+  out->gauge("holdfast_pool_writable_bytes", "Free bytes, or fewer where the file system below has fewer", labels,
+             number(s.writable_bytes));
+  out->gauge("holdfast_pool_full_seconds", "How long new data has found no room; 0 when it does", labels,
+             number(s.full_for / 1s));
+  out->gauge("holdfast_pool_refuses_data", "1 when new data is refused", labels, s.refuses_data ? 1 : 0);
   out->gauge("holdfast_pool_held_writes", "Writes that wait for room", labels, number(s.held_writes));
   out->counter("holdfast_pool_journal_batches_total", "Durable journal writes", labels, number(s.batches));
   out->counter("holdfast_pool_journal_records_total", "Records in them", labels, number(s.records));

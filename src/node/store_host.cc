@@ -30,6 +30,8 @@ std::string what_waits(const PoolStats& stats) {
   return "new volumes and snapshots are refused, new data will have to wait for room";
 }
 
+bool is_full(const PoolStats& stats) { return stats.at_watermark || stats.full_for > 0s; }
+
 }  // namespace
 
 StoreHost::~StoreHost() { HF_ASSERT(pools_.empty(), "stop() was not called"); }
@@ -95,7 +97,7 @@ cluster::PoolInfo StoreHost::info(PoolId id, const Open& open) const {
   out.used_bytes = stats.data_total_bytes - std::min(stats.data_total_bytes, stats.data_free_bytes);
   out.replica_count = stats.replicas;
   for (const ReplicaInfo& replica : open.pool->list()) out.provisioned_bytes += replica.size_bytes;
-  const bool full = stats.at_watermark || stats.full_for > 0s;
+  const bool full = is_full(stats);
   out.state = stats.failed ? cluster::PoolState::kFailed
               : full       ? cluster::PoolState::kFull
                            : cluster::PoolState::kOnline;
@@ -222,6 +224,11 @@ Task<Result<cluster::PoolInfo>> StoreHost::open_pool(PoolId pool, std::string pa
 Task<Result<cluster::PoolInfo>> StoreHost::pool_info(PoolId pool) {
   Result<Pool*> there = find(pool);
   HF_CO_TRY(there);
+  // Others may have filled or emptied the file system below since anything was written.
+  Status seen = co_await (*there)->refresh_space();
+  if (!seen.ok()) HF_LOG(kWarn, "node", "pool_space_unknown pool={} {}", pool.to_string(), seen.error().to_string());
+  there = find(pool);
+  HF_CO_TRY(there);
   co_return info(pool, pools_.at(pool));
 }
 
@@ -282,6 +289,10 @@ Task<Result<cluster::ReplicaStats>> StoreHost::replica_stats(PoolId pool, Replic
   out.size_bytes = (*found)->size();
   out.used_bytes = *used;
   out.checksum_errors = (*found)->stats().checksum_errors;
+  const PoolStats stats = pools_.at(pool).pool->stats();
+  if (is_full(stats)) {
+    out.waits_for = fmt::format("pool {} is full: {}; holdfast status", pools_.at(pool).path, what_waits(stats));
+  }
   co_return out;
 }
 

@@ -6,7 +6,8 @@
 //   there is room
 //
 // An episode begins when a write has found no room although everything acknowledged before it has
-// been drained; it ends when data is let in again. Who waits does so outside of the admission:
+// been drained; it ends when nobody waits any more and there is room for a large write. Until then
+// the pool looks at its file system once a second. Who waits does so outside of the admission:
 // deletions, discards, overwrites and other volumes go on, and make the room.
 #include <algorithm>
 
@@ -25,10 +26,14 @@ constexpr Duration kFirstLooks = 100ms;
 constexpr Duration kLaterLooks = 1s;
 constexpr uint64_t kFirstLooksMax = 10;
 
+// So much above the watermark ends an episode. Less would end it with each small write that still
+// finds room between large ones that find none, and each of those would wait its 30 s anew.
+constexpr uint64_t kRoomAgain = 1 * kMiB;
+
 }  // namespace
 
 Task<Status> PoolImpl::refresh_space() {
-  const uint64_t ended = direct_ended_;
+  const uint64_t ended = direct_ended_, before = space_.free;
   Result<SpaceInfo> info = co_await world_.fs.space(config_.data_dir);
   HF_CO_TRY(info);
   space_.total = info->total_bytes;
@@ -44,7 +49,8 @@ Task<Status> PoolImpl::refresh_space() {
   direct_ended_known_ = std::max(direct_ended_known_, ended);
   space_.reserve =
       config_.reserve_bytes != 0 ? config_.reserve_bytes : default_reserve(info->total_bytes);
-  room_changed_.notify_all();
+  if (space_.free > before) room_changed_.notify_all();
+  end_episode_if_over();
   co_return Status();
 }
 
@@ -54,6 +60,21 @@ bool PoolImpl::fits(uint64_t worst_case, uint64_t reserve) const {
                   worst_case_bytes(direct_in_flight_ + direct_ended_ - direct_ended_known_, 0);
   space.reserve = reserve;
   return admits(space, worst_case);
+}
+
+namespace {
+
+uint64_t worst_of(const ReplicaImpl& replica, uint64_t first_block, uint64_t blocks) {
+  const uint64_t per_segment = replica.blocks_per_segment();
+  const uint64_t segments =
+      (first_block + blocks - 1) / per_segment - first_block / per_segment + 1;
+  return worst_case_bytes(blocks * kBlockSize, segments);
+}
+
+}  // namespace
+
+bool PoolImpl::has_room(const ReplicaImpl& replica, uint64_t first_block, uint64_t blocks) const {
+  return fits(worst_of(replica, first_block, blocks), space_.reserve);
 }
 
 // With what is known, then with what the file system says now, then after what waits has found its
@@ -98,19 +119,12 @@ Task<Status> PoolImpl::admit_metadata(uint64_t bytes) {
 
 Task<Result<Admit>> PoolImpl::admit(ReplicaImpl& replica, uint64_t first_block, ByteSpan data,
                                     const HeldWrite* held) {
-  const uint64_t blocks = data.size() / kBlockSize;
-  const uint64_t per_segment = replica.blocks_per_segment();
-  const uint64_t segments =
-      (first_block + blocks - 1) / per_segment - first_block / per_segment + 1;
-  const uint64_t worst = worst_case_bytes(data.size(), segments);
+  const uint64_t worst = worst_of(replica, first_block, data.size() / kBlockSize);
   if (!fits(worst, space_.reserve) && held == nullptr) {
     Status refreshed = co_await refresh_space();
     HF_CO_TRY(refreshed);
   }
-  if (fits(worst, space_.reserve)) {
-    end_episode();
-    co_return Admit::kYes;
-  }
+  if (fits(worst, space_.reserve)) co_return Admit::kYes;
   const bool all_data = mutant(StoreMutant::kVitalRefused);
   WriteKind kind =
       data.size() <= kSmallWriteBytes && !all_data ? WriteKind::kSmall : WriteKind::kData;
@@ -128,13 +142,13 @@ Task<Result<Admit>> PoolImpl::admit(ReplicaImpl& replica, uint64_t first_block, 
   if (releasing_) co_return make_error(ErrorCode::kClosed, "pool {} is closing", id().to_string());
   if (kind != WriteKind::kData || mutant(StoreMutant::kHeldForEver)) co_return Admit::kWait;
   // Before it is refused, what waits for its drain has had the time to make room.
-  const bool has_waited =
-      held != nullptr && (has_settled(held->sequence) || held->looks >= kFirstLooksMax);
-  co_return refusing_&& has_waited ? Admit::kNo : Admit::kWait;
+  const bool has_waited = held != nullptr && (has_settled(held->sequence) ||
+                                              looks_ - held->first_look >= kFirstLooksMax);
+  const bool refused = refusing_ && has_waited;
+  co_return refused ? Admit::kNo : Admit::kWait;
 }
 
-// --- held back
-// --------------------------------------------------------------------------------------
+// --- held back --------------------------------------------------------------------------------------
 
 bool PoolImpl::has_settled(uint64_t sequence) const {
   return batches_.empty() || batches_.front()->sequence > sequence;
@@ -144,6 +158,7 @@ void PoolImpl::hold(HeldWrite& held) {
   HF_PROBE("store.write_held_back");
   held.for_room = true;
   held.sequence = last_durable_sequence();
+  held.first_look = looks_;
   ++held_writes_;
   drain_->request(held.sequence);
   if (!watching_) spawn(tasks_, watch_for_room());
@@ -152,11 +167,12 @@ void PoolImpl::hold(HeldWrite& held) {
 void PoolImpl::let_go(HeldWrite& held) {
   held.for_room = false;
   --held_writes_;
+  end_episode_if_over();
 }
 
 void PoolImpl::release_held() {
   releasing_ = true;
-  room_changed_.notify_all();
+  wake_held();
 }
 
 void PoolImpl::begin_episode() {
@@ -170,8 +186,8 @@ void PoolImpl::begin_episode() {
          held_writes_, config_.full_patience / 1s);
 }
 
-void PoolImpl::end_episode() {
-  if (!full_since_) return;
+void PoolImpl::end_episode_if_over() {
+  if (!full_since_ || held_writes_ > 0 || !fits(kRoomAgain, space_.reserve)) return;
   HF_PROBE("store.room_again");
   HF_LOG(kInfo, "store", "pool_has_room_again pool={} free={} was_full_for_ms={} refused={}",
          id().to_string(), format_size(space_.free), (world_.clock.now() - *full_since_) / 1ms,
@@ -180,11 +196,11 @@ void PoolImpl::end_episode() {
   refusing_ = false;
 }
 
-// While anybody waits for room.
+// While anybody waits for room, or an episode lasts.
 Task<void> PoolImpl::watch_for_room() {
   watching_ = true;
   const uint64_t began = last_durable_sequence();
-  for (uint64_t look = 0; held_writes_ > 0 && !failure_ && !releasing_; ++look) {
+  for (uint64_t look = 0; (held_writes_ > 0 || full_since_) && !failure_ && !releasing_; ++look) {
     Duration pause = look < kFirstLooksMax ? kFirstLooks : kLaterLooks;
     if (full_since_ && !refusing_) {
       pause = std::clamp(*full_since_ + config_.full_patience - world_.clock.now(), Duration(1ms),
@@ -195,20 +211,24 @@ Task<void> PoolImpl::watch_for_room() {
       if (!cancel_watch_.is_cancelled()) fail(slept.error());
       break;
     }
-    if (held_writes_ == 0 || failure_) break;
-    drain_->request(last_durable_sequence());
-    if (has_settled(began) || look >= kFirstLooksMax) begin_episode();
+    if (failure_) break;
+    ++looks_;
+    if (held_writes_ > 0) {
+      drain_->request(last_durable_sequence());
+      if (has_settled(began) || look >= kFirstLooksMax) begin_episode();
+    }
     if (full_since_ && !refusing_ && world_.clock.now() - *full_since_ >= config_.full_patience) {
       HF_PROBE("store.patience_over");
       HF_LOG(kError, "store", "pool_refuses_data pool={} held_writes={}", id().to_string(),
              held_writes_);
       refusing_ = true;
     }
-    Status refreshed = co_await refresh_space();  // and wakes who waits
+    Status refreshed = co_await refresh_space();
     if (!refreshed.ok()) fail(refreshed.error());
+    wake_held();
   }
   watching_ = false;
-  room_changed_.notify_all();
+  wake_held();
 }
 
 }  // namespace hf

@@ -69,7 +69,7 @@ struct QueuedRange : ListHook, BlockRange {};
 struct HeldWrite : ListHook, BlockRange {
   bool for_room = false;
   uint64_t sequence = 0;  // of the journal when it began to wait: what may still be given back lies before it
-  uint64_t looks = 0;     // how often it was woken since
+  uint64_t first_look = 0;  // of the pool's watch, then
 };
 
 // A large write in flight; lives in its frame.

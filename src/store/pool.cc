@@ -44,7 +44,7 @@ void PoolImpl::fail(const Error& error) {
   }
   if (writer_) writer_->fail(*failure_);
   if (drain_) drain_->wake();
-  room_changed_.notify_all();
+  wake_held();
 }
 
 Status PoolImpl::check_running() const {

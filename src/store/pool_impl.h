@@ -71,6 +71,8 @@ class PoolImpl final : public Pool, public BatchSink {
   // The first error is final: every later write is kFailedPool.
   void fail(const Error& error);
   Status check_running() const;
+  // Is there room for this write above the watermark, as far as is known?
+  bool has_room(const ReplicaImpl& replica, uint64_t first_block, uint64_t blocks) const;
   // May this write go on? (admission.cc) `held`: since when it waits; null: it has just come. The caller has
   // the admission, and gives it up while it waits.
   Task<Result<Admit>> admit(ReplicaImpl& replica, uint64_t first_block, ByteSpan data,
@@ -80,6 +82,7 @@ class PoolImpl final : public Pool, public BatchSink {
   bool holds_back() const { return !failure_ && !releasing_; }
   Event::Awaiter room_may_have_come() { return room_changed_.wait(); }
   void let_go(HeldWrite& held);
+  void wake_held() { room_changed_.notify_all(); }
   Error no_space() const;
   // The same for what takes little itself and makes room for more: a replica, a snapshot.
   Task<Status> admit_metadata(uint64_t bytes = kMetadataOverhead);
@@ -143,7 +146,7 @@ class PoolImpl final : public Pool, public BatchSink {
   Task<Result<bool>> find_room(uint64_t worst_case);
   bool has_settled(uint64_t sequence) const;
   void begin_episode();
-  void end_episode();
+  void end_episode_if_over();
   Task<void> watch_for_room();
   Task<Result<std::shared_ptr<Replica>>> make_replica(ReplicaSpec spec);
   Task<Status> make_directories(const std::string& directory);
@@ -180,6 +183,7 @@ class PoolImpl final : public Pool, public BatchSink {
 
   // A full pool, see admission.cc.
   uint64_t held_writes_ = 0;
+  uint64_t looks_ = 0;  // of the watch
   Signal room_changed_;
   bool watching_ = false;
   bool releasing_ = false;

@@ -89,7 +89,8 @@ class Replica {
 
   // Durably promises never to accept a write of a lower epoch again, *before* it returns. Equal to the
   // present one succeeds, lower is kFenced. Waits for what was in flight under lower epochs: a window()
-  // asked for after it has returned holds all of it.
+  // asked for after it has returned holds all of it. Writes that wait for room in the pool are not waited for,
+  // they end with kFenced, or kConflict where the epoch is theirs: whoever asks sends them again.
   virtual Task<Status> promise(uint64_t epoch) = 0;
   // Replaces the opaque configuration copy, durably (kLimitExceeded above kMaxConfigBytes).
   virtual Task<Status> set_config(std::string config) = 0;

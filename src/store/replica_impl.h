@@ -175,7 +175,9 @@ class ReplicaImpl final : public Replica, public std::enable_shared_from_this<Re
   bool must_wait_for_direct(uint64_t first, uint64_t count) const;
   // Until the pool has room for the write and nobody who came before and waits overlaps it. The caller has
   // the pool's admission, before and after.
-  Task<Status> wait_for_admission(EntryType type, HeldWrite& held, ByteSpan data);
+  Task<Status> wait_for_admission(const WriteHeader& header, EntryType type, HeldWrite& held,
+                                  ByteSpan data);
+  Status may_still_wait(const WriteHeader& header, uint64_t promises) const;
   bool must_wait_for_held(const HeldWrite& held);
   bool must_wait_to_read(uint64_t first, uint64_t count) const;
   WriteFacts write_facts(uint64_t first, uint64_t count);
@@ -223,6 +225,7 @@ class ReplicaImpl final : public Replica, public std::enable_shared_from_this<Re
   std::string directory_;
   SegmentPlace place_;
   Superblock superblock_;
+  uint64_t promises_ = 0;       // calls of promise() that were taken
   uint64_t promised_ = 0;       // refuses lower epochs from here on, durable or not yet
   uint32_t write_layer_ = 0;
   Books books_;

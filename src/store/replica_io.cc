@@ -83,10 +83,12 @@ Task<Status> ReplicaImpl::write_entries(WriteHeader header, EntryType type, uint
   HeldWrite held;
   held.first = first;
   held.count = count;
-  Status admitted = co_await wait_for_admission(type, held, data);
-  held.unlink();
-  held_changed_.notify_all();  // they wait for the admission, until this one is queued
-  HF_CO_TRY(admitted);
+  if (!held_.empty() || (type == EntryType::kWrite && !pool_.has_room(*this, first, count))) {
+    Status admitted = co_await wait_for_admission(header, type, held, data);
+    held.unlink();
+    held_changed_.notify_all();  // they wait for the admission, until this one is queued
+    HF_CO_TRY(admitted);
+  }
   while (restoring_ || must_wait_for_direct(first, count)) {
     if (restoring_) {
       co_await resumed_.wait();
@@ -142,7 +144,9 @@ bool ReplicaImpl::must_wait_for_held(const HeldWrite& held) {
 }
 
 // Nobody else waits for it: the admission is given up meanwhile.
-Task<Status> ReplicaImpl::wait_for_admission(EntryType type, HeldWrite& held, ByteSpan data) {
+Task<Status> ReplicaImpl::wait_for_admission(const WriteHeader& header, EntryType type,
+                                             HeldWrite& held, ByteSpan data) {
+  const uint64_t promises = promises_;
   Status status;
   for (;;) {
     const bool behind = must_wait_for_held(held);
@@ -151,7 +155,8 @@ Task<Status> ReplicaImpl::wait_for_admission(EntryType type, HeldWrite& held, By
       HF_PROBE("store.write_waits_for_held");
       admit = Admit::kWait;
     } else if (type == EntryType::kWrite) {
-      Result<Admit> judged = co_await pool_.admit(*this, held.first, data, held.for_room ? &held : nullptr);
+      Result<Admit> judged =
+          co_await pool_.admit(*this, held.first, data, held.for_room ? &held : nullptr);
       if (!judged.ok()) status = judged.error();
       if (judged.ok()) admit = *judged;
     }
@@ -164,17 +169,27 @@ Task<Status> ReplicaImpl::wait_for_admission(EntryType type, HeldWrite& held, By
       co_await held_changed_.wait();
     } else if (pool_.holds_back()) {
       co_await pool_.room_may_have_come();
-      ++held.looks;
     }
     co_await pool_.admission().lock();
-    status = pool_.check_running();
-    if (status.ok() && gate_.is_closed()) {
-      status = make_error(ErrorCode::kClosed, "replica {} is closed", id().to_string());
-    }
+    status = may_still_wait(header, promises);
     if (!status.ok()) break;
   }
   if (held.for_room) pool_.let_go(held);
   co_return status;
+}
+
+Status ReplicaImpl::may_still_wait(const WriteHeader& header, uint64_t promises) const {
+  HF_TRY(pool_.check_running());
+  HF_TRY(check_header(header));
+  if (gate_.is_closed()) {
+    return make_error(ErrorCode::kClosed, "replica {} is closed", id().to_string());
+  }
+  if (promises != promises_) {
+    HF_PROBE("store.promise_ends_wait");
+    return make_error(ErrorCode::kConflict,
+                      "replica {}: promised anew while a write waited for room", id().to_string());
+  }
+  return Status();
 }
 
 bool ReplicaImpl::must_wait_for_direct(uint64_t first, uint64_t count) const {

@@ -82,8 +82,11 @@ Task<Status> ReplicaImpl::promise(uint64_t epoch) {
                          id().to_string(), promised_, epoch);
   }
   // From now on older epochs are refused; those already queued must end before we answer, so that the
-  // answer's window has them.
+  // answer's window has them. Who waits for room is none of these, and may wait for ever.
   promised_ = epoch;
+  ++promises_;
+  pool_.wake_held();
+  held_changed_.notify_all();
   co_await appends_.wait_empty();
   co_await superblock_mutex_.lock();
   MutexGuard guard(superblock_mutex_);

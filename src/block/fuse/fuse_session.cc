@@ -316,6 +316,7 @@ Task<void> Session::run_simple(Request request) {
   } else {
     done = co_await device_.write_zeroes(request.offset, request.length, false);
   }
+  if (done.code() == ErrorCode::kClosed) co_return;  // like a write
   if (done.ok()) {
     reply(request.unique, nullptr, 0);
   } else {

@@ -174,6 +174,7 @@ struct ModelReplica {
   }
   uint64_t promised = 0;  // acknowledged
   uint64_t asked = 0;     // highest asked for
+  uint64_t promises = 0;  // how often
   uint64_t sequence = 0;
   Semaphore users{kUsers};  // I/O takes one unit, restore, shrink and delete take all
   static constexpr uint64_t kUsers = 1000;

@@ -24,16 +24,16 @@ Task<void> SimulatedStore::client(uint64_t number) {
   }
 }
 
-// Somebody who is alarmed by a full pool. Without him those that a file system must never see refused would
-// wait for ever; with him all must go on.
+// Somebody who is alarmed by a full pool, at once or late, and makes much room or little. Without him those that
+// a file system must never see refused would wait for ever; with him all must go on.
 Task<void> SimulatedStore::make_room_now_and_then() {
-  constexpr Duration kSees = 100ms;
-  constexpr uint64_t kAtOnce = 2 * kMiB;
+  const Duration sees = prng_.chance(1, 2) ? 100ms : 2s;
+  const uint64_t at_once = prng_.chance(1, 2) ? 2 * kMiB : 512 * kKiB;
   while (clients_.inside() > 0 && alive()) {
     Status slept = co_await process_.world().clock.sleep_for(50ms, CancelToken());
-    if (!slept.ok() || !alive() || pool_->stats().full_for < config_.full_patience + kSees) continue;
+    if (!slept.ok() || !alive() || pool_->stats().full_for < config_.full_patience + sees) continue;
     HF_PROBE("sim.room_made");
-    disk_.set_capacity(disk_.space().used() * kBlockSize + config_.reserve_bytes + kAtOnce);
+    disk_.set_capacity(disk_.space().used() * kBlockSize + config_.reserve_bytes + at_once);
   }
 }
 
@@ -126,6 +126,7 @@ Task<void> SimulatedStore::write(Prng& prng, ReplicaPtr replica) {
   }
   const std::shared_ptr<Replica> target = pool_->find(replica->id);
   const WriteHeader header = header_for(*replica, order, range.first, range.count);
+  const uint64_t promises = replica->promises;
   Status written = co_await target->write(header, range.first * kBlockSize, data);
   ended(*replica, order, header, written);
   if (written.ok()) {
@@ -133,6 +134,7 @@ Task<void> SimulatedStore::write(Prng& prng, ReplicaPtr replica) {
     co_return;
   }
   if (written.code() == ErrorCode::kFenced && header.epoch < replica->asked) co_return;
+  if (written.code() == ErrorCode::kConflict && promises != replica->promises) co_return;
   if (written.code() == ErrorCode::kNoSpace && data.size() <= kSmallWriteBytes && trouble_ == Trouble::kSpace) {
     fail("a small write was refused: " + written.error().to_string());
   }
@@ -146,6 +148,7 @@ Task<void> SimulatedStore::zero(Prng& prng, ReplicaPtr replica) {
   const std::shared_ptr<Replica> target = pool_->find(replica->id);
   const WriteHeader header = header_for(*replica, order, range.first, range.count);
   const uint64_t offset = range.first * kBlockSize, length = range.count * kBlockSize;
+  const uint64_t promises = replica->promises;
   Status written;
   if (prng.chance(1, 2)) {
     written = co_await target->discard(header, offset, length);
@@ -158,6 +161,7 @@ Task<void> SimulatedStore::zero(Prng& prng, ReplicaPtr replica) {
     co_return;
   }
   if (written.code() == ErrorCode::kFenced && header.epoch < replica->asked) co_return;
+  if (written.code() == ErrorCode::kConflict && promises != replica->promises) co_return;
   excuse(written.error(), "zero");
 }
 
@@ -234,6 +238,7 @@ Task<void> SimulatedStore::delete_snapshot(Prng& prng, ReplicaPtr replica) {
 Task<void> SimulatedStore::promise(Prng& prng, ReplicaPtr replica) {
   const uint64_t epoch = replica->asked + prng.below(3);
   replica->asked = std::max(replica->asked, epoch);
+  ++replica->promises;
   const std::shared_ptr<Replica> target = pool_->find(replica->id);
   Status promised = co_await target->promise(epoch);
   if (promised.ok()) {

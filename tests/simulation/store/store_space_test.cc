@@ -116,8 +116,7 @@ TEST_F(StoreSpace, ANewReplicaOnAFullDiskIsRefused) {
   EXPECT_EQ(pool_->list().size(), 1u);
 }
 
-// --- a full pool: held back, let in, refused
-// ---------------------------------------------------------
+// --- a full pool: held back, let in, refused --------------------------------------------------------
 
 class FullPool : public OnePool {
  protected:
@@ -195,7 +194,7 @@ class FullPool : public OnePool {
   }
   // Something is written, and what is left above the reserve is not enough for a large write.
   void fill() {
-    ASSERT_TRUE(put_now(0, kMiB, 1).status.ok());
+    ASSERT_TRUE(put_now(0, 2 * kMiB, 1).status.ok());
     ASSERT_TRUE(drained().ok());
     fill_pool();
   }
@@ -246,10 +245,51 @@ TEST_F(FullPool, AfterItsPatienceDataIsRefusedAndWhatAFileSystemNeedsIsNot) {
   EXPECT_TRUE(put_now(0, 2 * kLarge, 8).status.ok());
   EXPECT_TRUE(put_now(3 * kMiB, kBlockSize, 9).status.ok());
   EXPECT_EQ(value_at(0), 8u);
-  // Room again: the next episode has its own patience.
-  EXPECT_TRUE(drop_now(256 * kKiB, 768 * kKiB).status.ok());
+  // A little room is for what fits into it; the rest need not wait all of its patience again.
+  EXPECT_TRUE(drop_now(256 * kKiB, 512 * kKiB).status.ok());
+  EXPECT_TRUE(drained().ok());
   EXPECT_TRUE(put_now(2 * kMiB, kLarge, 7).status.ok());
+  EXPECT_TRUE(pool_->stats().refuses_data);
+  EXPECT_LE(put_now(4 * kMiB, 8 * kLarge, 7).took, 2s);
+}
+
+TEST_F(FullPool, RoomEndsTheEpisodeThoughNobodyWrites) {
+  fill();
+  EXPECT_EQ(put_now(2 * kMiB, kLarge, 7).status.code(), ErrorCode::kNoSpace);
+  pass(60min);
+  EXPECT_TRUE(pool_->stats().refuses_data);
+  EXPECT_GT(pool_->stats().full_for, 60min);
+  expand();
+  pass(2s);
   EXPECT_FALSE(pool_->stats().refuses_data);
+  EXPECT_EQ(pool_->stats().full_for, 0s);
+  // The next episode has its own patience.
+  fill_pool();
+  const Call again = put_now(2 * kMiB, kLarge, 7);
+  EXPECT_EQ(again.status.code(), ErrorCode::kNoSpace);
+  EXPECT_GE(again.took, kDefaultFullPatience);
+}
+
+// A coordinator that takes over fences, and must not wait for the room that the writes of another wait for.
+TEST_F(FullPool, APromiseEndsTheWait) {
+  fill();
+  for (const uint64_t more : {0, 1}) {
+    Call held, behind;
+    begin(put(2 * kMiB, kLarge, 7, &held));
+    pass(1s);
+    begin(drop(2 * kMiB, kBlockSize, &behind));
+    Status promised;
+    const MonoTime began = clock().now();
+    sim_.run(promise(replica()->promised_epoch() + more, &promised));
+    EXPECT_TRUE(promised.ok());
+    pass(10ms);
+    EXPECT_LT(clock().now() - began, 100ms);
+    EXPECT_TRUE(held.ended && behind.ended);
+    const ErrorCode code = more == 0 ? ErrorCode::kConflict : ErrorCode::kFenced;
+    EXPECT_EQ(held.status.code(), code);
+    EXPECT_EQ(behind.status.code(), code);
+    EXPECT_EQ(pool_->stats().held_writes, 0u);
+  }
 }
 
 TEST_F(FullPool, SmallWritesWaitAsLongAsItTakes) {
