@@ -47,8 +47,10 @@ PoolConfig SimulatedStore::pool_config() {
   config.table_cache_bytes = prng_.chance(1, 3) ? 32 * kKiB : 64 * kMiB;
   config.open_files = prng_.chance(1, 3) ? 8 : 2048;
   config.reserve_bytes = trouble_ == Trouble::kSpace ? 2 * kMiB : 1 * kMiB;
-  const Duration patience[] = {0ms, 20ms, 300ms};
-  config.full_patience = patience[prng_.below(3)];
+  if (trouble_ == Trouble::kSpace) {
+    const Duration patience[] = {0ms, 20ms, 300ms};
+    config.full_patience = patience[prng_.below(3)];
+  }
   const uint64_t large[] = {8 * kKiB, 8 * kKiB, 16 * kKiB, 64 * kKiB, 0};
   config.large_write_bytes = large[prng_.below(5)];
   const Duration delays[] = {1ms, 5ms, 20ms, 500ms};
