@@ -274,9 +274,22 @@ Task<Result<uint64_t>> ClusterVerbs::move_to(ClusterFile* file) {
   file->etcd_id = (*store)->etcd_id();
   co_await (*store)->close();
   HF_CO_TRY(moved);
-  Status saved = co_await save_cluster_file(world_.fs, ports_.config.state_dir, *file);
-  HF_CO_TRY(saved);
+  Status committed = co_await commit(*file);
+  HF_CO_TRY(committed);
   co_return moved;
+}
+
+// After an error nobody knows whether the file is there: the node goes on as what it was, so it must not
+// be one at the next start.
+Task<Status> ClusterVerbs::commit(ClusterFile file) {
+  Status saved =
+      co_await save_cluster_file(world_.fs, ports_.config.state_dir, std::move(file));
+  if (saved.ok()) co_return Status();
+  Status gone = co_await world_.fs.unlink(cluster_file_path(ports_.config.state_dir));
+  if (!gone.ok() && gone.code() != ErrorCode::kNotFound) {
+    HF_LOG(kError, "node", "cluster_file_stays why=\"{}\"", gone.error().to_string());
+  }
+  co_return saved;
 }
 
 // ---- join ---------------------------------------------------------------------------------------
@@ -382,9 +395,13 @@ Task<Status> ClusterVerbs::enter(api::JoinCluster request, auth::JoinToken token
     co_return make_error(ErrorCode::kWrongOwner, "the etcd at {} holds nothing of cluster {}",
                          file.foreign.url, file.cluster.to_string());
   }
-  Status saved = co_await save_cluster_file(world_.fs, ports_.config.state_dir, std::move(file));
-  HF_CO_TRY(saved);
-  co_return co_await files.forget_joining();
+  Status committed = co_await commit(std::move(file));
+  HF_CO_TRY(committed);
+  Status forgotten = co_await files.forget_joining();
+  if (!forgotten.ok()) {
+    HF_LOG(kWarn, "node", "joining_key_stays why=\"{}\"", forgotten.error().to_string());
+  }
+  co_return Status();
 }
 
 // Begun here once, so that what is wrong with it is said now. As a learner it harms nobody if it is

@@ -55,6 +55,7 @@ class ClusterVerbs : public api::ClusterAdmin {
   Task<Status> forget_attempt(bool keep_joining);
   Task<Result<uint64_t>> found(ClusterFile file);
   Task<Result<uint64_t>> move_to(ClusterFile* file);
+  Task<Status> commit(ClusterFile file);
   Task<Status> has_nothing_of_its_own();
   Task<Status> enter(api::JoinCluster request, auth::JoinToken token, std::string address);
   Task<Status> add_member(ClusterFile* file);
