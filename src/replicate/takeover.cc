@@ -128,14 +128,17 @@ Task<Status> CoordinatorCore::fence_members() {
                        spec_->volume.to_string(), why);
 }
 
-// Step 3: what only some of them have, all of them get, or lose.
+// Step 3: what only some of them have, all of them get, or lose. Nobody is asked for signs of life
+// yet, so each call has its own time: a host that loses its power says nothing.
 Task<Status> CoordinatorCore::reconcile() {
   uint8_t good = 0;
   RangeSet windows;
   for (const auto& [slot, answer] : fenced_members_) {
     Peer& member = *peer(slot);
     const PortPtr port = member.port;
+    const std::shared_ptr<CancelSource> in_time = watch(port, kStuckAfter);
     Status collected = co_await collect(port, std::nullopt, &windows);
+    in_time->cancel();
     if (collected.code() == ErrorCode::kFenced) co_return collected;
     if (collected.ok()) good |= member.bit;
     if (!collected.ok()) lose(member, port, collected.error());
@@ -189,7 +192,9 @@ Task<bool> CoordinatorCore::make_like(Peer& target, Peer& source, RangeSet diffe
   uint64_t& size = fenced_members_.at(target.info.slot).size_bytes;
   if (size != size_) {
     add_size_difference(differ, size, size_);
+    const std::shared_ptr<CancelSource> in_time = watch(to, kStuckAfter);
     Status resized = co_await to->resize(copy_header(), size_);
+    in_time->cancel();
     if (!resized.ok()) {
       lose(target, to, resized.error());
       co_return false;
@@ -199,17 +204,21 @@ Task<bool> CoordinatorCore::make_like(Peer& target, Peer& source, RangeSet diffe
   differ.cut_at(size_);
   for (const auto& [offset, length] : chunks_of(differ, kCopyChunk)) {
     auto buffer = std::make_shared<AlignedBuffer>(length);
+    const std::shared_ptr<CancelSource> in_time = watch(from, kStuckAfter);
     Status done = co_await from->read(offset, buffer->span());
+    in_time->cancel();
     if (!done.ok()) {
       lose(source, from, done.error());
       co_return false;
     }
     HF_PROBE("replicate.reconciled_chunk");
+    const std::shared_ptr<CancelSource> written = watch(to, kStuckAfter);
     if (all_zero(buffer->span())) {
       done = co_await to->write_zeroes(copy_header(), offset, length);
     } else {
       done = co_await to->write(copy_header(), offset, WriteData::of(std::move(buffer)));
     }
+    written->cancel();
     if (!done.ok()) {
       lose(target, to, done.error());
       co_return false;
@@ -229,7 +238,9 @@ Task<bool> CoordinatorCore::mark(Peer& peer, PortPtr port, SlotMask slots, const
       range.offset = at->first;
       range.length = at->second - at->first;
     }
+    const std::shared_ptr<CancelSource> in_time = watch(port, kStuckAfter);
     Status marked = co_await port->mark_dirty(copy_header(), slots, std::move(some));
+    in_time->cancel();
     if (!marked.ok()) {
       lose(peer, port, marked.error());
       co_return false;

@@ -106,6 +106,28 @@ TEST_F(Rare, AMemberWhoseDiskHangsIsDroppedAndTheRestGoesOn) {
   drive(cluster_->compare_replicas());
 }
 
+// A host without power says nothing, and the new coordinator asks nobody for signs of life yet.
+TEST_F(Rare, AMemberThatLosesItsPowerWhileItIsReconciledDoesNotHoldTheTakeover) {
+  make();
+  ASSERT_TRUE(attach(1).ok());
+  ASSERT_TRUE(write(1, 0, 1).ok());  // nobody knows yet that all have it
+  kill(1);
+  bool once = false;
+  cluster_->sim().plan().on_probe([&](const char* probe) {
+    if (once || std::string_view(probe) != "replicate.reconciles") return;
+    once = true;
+    cluster_->sim().loop().after(Duration(),
+                                 [&] { (void)spawn(pending_, cluster_->end(node(2), true)); });
+  });
+  const double before = now_s();
+  ASSERT_TRUE(attach(3).ok()) << attached_.error().to_string();
+  EXPECT_LT(now_s() - before, 6.0);
+  EXPECT_TRUE(once);
+  EXPECT_EQ(read(3, 0), 1u);
+  EXPECT_EQ(config().in_sync, 0b100);
+  cluster_->sim().plan().on_probe(nullptr);
+}
+
 // The last source is lost when the joiner has all blocks and knows nothing yet of what a third
 // member lacks: it must not join, or it would later let that one in without its blocks.
 TEST_F(Rare, WithNobodysWordOnTheMapsNobodyJoins) {
