@@ -213,7 +213,8 @@ Node* SimCluster::serving() {
 
 bool SimCluster::is_being_taken_over() {
   for (const auto& node : nodes_) {
-    if (!node->is_up() || node->paused || node->daemon->attachment == nullptr) continue;
+    if (node->daemon == nullptr || node->busy || node->paused) continue;
+    if (node->daemon->attachment == nullptr) continue;
     if (node->daemon->attachment->coordinator == nullptr) return true;
   }
   return false;

@@ -35,7 +35,9 @@ Task<bool> Run::settle() {
   while (cluster_.failure().empty() && cluster_.sim().loop().now() < end) {
     co_await troubles_.look_after();
     bool complete = co_await cluster_.all_in_sync(60ms);
-    if (complete && cluster_.serving() != nullptr) co_return true;
+    const bool stays = cluster_.serving() != nullptr && !cluster_.is_being_taken_over();
+    if (complete && stays) co_return true;
+    co_await cluster_.pause_for(5ms);
   }
   co_return false;
 }
