@@ -40,6 +40,10 @@ Task<Result<VolumeInfo>> Plane::attach(const AttachVolume& request) {
   HF_CO_TRY(section);
   Result<View> view = co_await load_usable(name.value());
   HF_CO_TRY(view);
+  if (request.force && is_elsewhere(view.value())) {
+    Status taken = co_await take_from_other(view.value(), true);
+    HF_CO_TRY(taken);
+  }
   Status served = co_await serve(view.value(), request.kind);
   HF_CO_TRY(served);
   Status forgotten = co_await forget_half_made(view.value());
@@ -57,9 +61,22 @@ Task<Result<VolumeInfo>> Plane::attach(const AttachVolume& request) {
 // taken back.
 Task<Status> Plane::serve(View& view, ExportKind kind) {
   VolumeRecord& record = view.volume.record;
-  if (view.attachment && view.attachment->record.node != options_.node) {
-    co_return make_error(ErrorCode::kInUse, "volume {} is attached on node {}", record.name,
-                         view.attachment->record.node.to_string());
+  if (is_elsewhere(view)) {
+    Status taken = co_await take_from_other(view, false);
+    HF_CO_TRY(taken);
+  }
+  const bool taken_over = view.attachment && view.attachment->record.epoch == 0;
+  if (const auto old = served_.find(record.id);
+      record.replicated && old != served_.end() && !lost_.contains(record.id) &&
+      (old->second.given_up || !view.attachment || taken_over)) {
+    // Its device of the time before another node had it.
+    Result<std::string> kept = co_await expel(record, nullptr);
+    HF_CO_TRY(kept);
+    if (!kept->empty()) {
+      co_return make_error(ErrorCode::kInUse,
+                           "volume {} was taken over by another node while it was in use here, and {}; end that first",
+                           record.name, kept.value());
+    }
   }
   const bool in_kernel = served_.contains(record.id);
   if (view.attachment && view.attachment->record.attached && in_kernel) {
@@ -70,9 +87,11 @@ Task<Status> Plane::serve(View& view, ExportKind kind) {
     }
     co_return Status();
   }
-  const Status reachable = check_pools_open(record);
-  HF_CO_TRY(reachable);
-  const bool fresh = !view.attachment.has_value();
+  if (!record.replicated) {
+    const Status reachable = check_pools_open(record);
+    HF_CO_TRY(reachable);
+  }
+  const bool fresh = !view.attachment.has_value() || taken_over;
   // An earlier attempt of this process may have got as far as the kernel: then only the record is
   // missing.
   if (fresh || !in_kernel) {
@@ -102,10 +121,14 @@ Task<Status> Plane::begin_serving(View& view) {
   VolumeRecord& record = view.volume.record;
   if (!view.attachment) {
     view.attachment.emplace();
-    view.attachment->record.volume = record.id;
-    view.attachment->record.node = options_.node;
-    view.attachment->record.boot = options_.boot_id;
-    view.attachment->record.since = now();
+    view.attachment->record = own_attachment(record.id);
+  }
+  if (!record.replicated && ports_.volumes != nullptr) {
+    // Made while this node was alone. Whoever served it has ended, and its epoch is below the next.
+    HF_PROBE("cluster.joined_replication");
+    Status configured = co_await configure(record);
+    HF_CO_TRY(configured);
+    record.replicated = true;
   }
   if (!mutant(ControlMutant::kEpochNotBumped) || record.epoch == 0) record.epoch += 1;
   record.phase = VolumePhase::kRecovering;
@@ -129,8 +152,6 @@ Task<Status> Plane::bring_up(View& view, ExportKind kind) {
   } else if (found != served_.end()) {
     co_return Status();
   }
-  const Result<MemberRecord> member = local_member(record);
-  HF_CO_TRY(member);
   std::vector<ExportKind> offered = ports_.exporter.offered();
   if (kind == ExportKind::kNone) kind = attachment.kind;
   if (kind == ExportKind::kNone) kind = options_.preferred_export;
@@ -147,23 +168,13 @@ Task<Status> Plane::bring_up(View& view, ExportKind kind) {
   if (found != served_.end()) {
     device = found->second.device;
   } else {
-    // An earlier attempt may have failed to close it.
-    Status closed = co_await ports_.host.close_volume(member->pool, member->replica);
-    HF_CO_TRY(closed);
-    Result<std::shared_ptr<BlockDevice>> opened =
-        co_await ports_.host.open_volume(member->pool, member->replica, attachment.epoch);
-    if (opened.code() == ErrorCode::kNotFound) {
-      // Of the replica, not of the volume: nobody may take it for a volume that is gone.
-      co_return make_error(ErrorCode::kFailedPrecondition,
-                           "its pool {} does not hold its replica {}: {}", member->pool.to_string(),
-                           member->replica.to_string(), opened.error().message());
-    }
+    Result<std::shared_ptr<BlockDevice>> opened = co_await open_device(record, attachment.epoch);
     HF_CO_TRY(opened);
     device = std::move(opened).value();
   }
   Result<ExportInfo> exported = co_await export_own(record, kind, device);
   if (!exported.ok()) {
-    Status closed = co_await ports_.host.close_volume(member->pool, member->replica);
+    Status closed = co_await close_device(record);
     if (!closed.ok()) HF_LOG(kWarn, "cluster", "close_failed volume={}", record.name);
     served_.erase(record.id);
     co_return exported.error();
@@ -171,6 +182,8 @@ Task<Status> Plane::bring_up(View& view, ExportKind kind) {
   Served& served = served_[record.id];
   served.device = std::move(device);
   served.epoch = attachment.epoch;
+  served.path = exported->device;
+  served.given_up = false;
   attachment.kind = exported->kind;
   attachment.device = exported->device;
   co_return Status();

@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "cluster/mutants.h"
 #include "cluster/plane.h"
 #include "volume/spec/validate.h"
@@ -77,22 +79,26 @@ Task<Result<VolumeInfo>> Plane::clone(const CloneVolume& request) {
   record.parent = origin;
   record.fs = snapshot->fs;
   if (mutant(ControlMutant::kCloneFsOfHead)) record.fs = from.fs;
-  const Result<MemberRecord> source_member = local_member(from);
-  HF_CO_TRY(source_member);
   CloneSource source;
   source.volume = from.id;
-  source.replica = source_member->replica;
   source.snapshot = snapshot->id;
   source.size_bytes = snapshot->size_bytes;
+  record.replicated = from.replicated;
+  Result<std::vector<MemberRecord>> origins = co_await clone_origins(from);
+  HF_CO_TRY(origins);
+  source.replica = origins->front().replica;
   record.source = source;
-  MemberRecord member = source_member.value();  // blocks are shared within a pool
-  member.replica = new_id<ReplicaId>(ports_.random);
-  record.members.push_back(member);
+  for (MemberRecord member : origins.value()) {  // blocks are shared within a pool
+    member.replica = new_id<ReplicaId>(ports_.random);
+    record.members.push_back(member);
+  }
 
   Result<std::vector<PoolInfo>> pools = co_await pool_infos();
   HF_CO_TRY(pools);
   for (const PoolInfo& pool : pools.value()) {
-    if (pool.id != member.pool) continue;
+    const bool of_it = std::any_of(record.members.begin(), record.members.end(),
+                                   [&](const MemberRecord& member) { return member.pool == pool.id; });
+    if (!of_it) continue;
     const Status room = check_room(pool, record.size_bytes, options_.limits);
     if (!room.ok()) co_return room.error().with_context("clone " + request.name);
   }
@@ -101,6 +107,28 @@ Task<Result<VolumeInfo>> Plane::clone(const CloneVolume& request) {
   Status made = co_await finish_create(view);
   HF_CO_TRY(made);
   co_return co_await info(view);
+}
+
+// The replicas that have the snapshot: of a replicated volume those in sync.
+Task<Result<std::vector<MemberRecord>>> Plane::clone_origins(const VolumeRecord& from) {
+  std::vector<MemberRecord> origins;
+  if (!from.replicated) {
+    const Result<MemberRecord> member = local_member(from);
+    HF_CO_TRY(member);
+    origins.push_back(member.value());
+    co_return std::move(origins);
+  }
+  const std::vector<MemberRecord> all = from.members;
+  const std::string name = from.name;
+  Result<std::vector<MemberInfo>> members = co_await ports_.volumes->members(from.id);
+  HF_CO_TRY(members);
+  for (const MemberRecord& member : all) {
+    for (const MemberInfo& info : members.value()) {
+      if (info.replica == member.replica && info.in_sync) origins.push_back(member);
+    }
+  }
+  if (origins.empty()) co_return make_error(ErrorCode::kUnavailable, "no replica of volume {} is in sync", name);
+  co_return std::move(origins);
 }
 
 // An internal snapshot has done its duty once the clone shares its blocks.

@@ -40,10 +40,16 @@ enum class VolumeState : uint8_t {
 enum class ReplicaState : uint8_t { kOnline, kOffline, kFailed, kLost };
 
 struct ReplicaInfo {
+  ReplicaInfo() = default;
   ReplicaId id;
   NodeId node;
+  std::string node_name;
   PoolId pool;
   ReplicaState state = ReplicaState::kOffline;
+  bool in_sync = true;
+  // While it is being brought up to date; 0 and 0 otherwise.
+  uint64_t resync_bytes_total = 0, resync_bytes_done = 0;
+  std::string message;  // why it is not online or not in sync
 };
 
 // How the block device reaches the kernel; kNbdServer: not at all, network clients use it.
@@ -154,6 +160,8 @@ struct AttachVolume {
   // False: it stays attached only while somebody uses it (see Exporter::users), for a caller that
   // comes and goes by itself.
   bool stays = true;
+  // From a node that is alive and uses it, too: its users there get errors from then on.
+  bool force = false;
 };
 
 struct MountVolume {

@@ -31,6 +31,7 @@ struct ControlPlane::Call {
 ControlPlane::ControlPlane(ControlPorts ports, ControlOptions options)
     : options_(std::move(options)),
       clock_(ports.clock),
+      in_cluster_(ports.peers != nullptr),
       plane_(std::make_unique<Plane>(ports, options_)) {}
 
 ControlPlane::~ControlPlane() = default;
@@ -89,11 +90,21 @@ Task<Status> ControlPlane::start() {
   Operation<void> joining = [this] { return plane_->register_node(); };
   Status joined = co_await repeat<void>(std::move(joining));
   if (!joined.ok()) co_return joined.error().with_context("start: the state store");
+  co_await plane_->look_around();
   bool well = co_await plane_->reconcile(true);
   if (!well) HF_LOG(kWarn, "cluster", "start_with_problems");
   if (!spawn(gate_, background(well)))
     co_return Error(ErrorCode::kClosed, "start: already stopped");
+  if (in_cluster_) (void)spawn(gate_, watch_neighbours());
   co_return Status();
+}
+
+Task<void> ControlPlane::watch_neighbours() {
+  while (!stopping_.is_cancelled()) {
+    Status slept = co_await clock_.sleep_for(options_.look_around_every, CancelToken(stopping_));
+    if (!slept.ok()) co_return;
+    co_await plane_->look_around();
+  }
 }
 
 Task<void> ControlPlane::background(bool well) {
@@ -227,6 +238,43 @@ Task<Result<std::vector<NodeInfo>>> ControlPlane::list_nodes() {
 Task<Result<ClusterStatus>> ControlPlane::status() {
   Operation<ClusterStatus> op = [this] { return plane_->status(); };
   return bounded<ClusterStatus>("status", std::move(op));
+}
+
+Task<Result<NodeFacts>> ControlPlane::facts() {
+  Operation<NodeFacts> op = [this] { return plane_->facts(); };
+  return bounded<NodeFacts>("facts", std::move(op));
+}
+
+Task<Status> ControlPlane::converge(VolumeId volume) {
+  Operation<void> op = [this, volume] { return plane_->converge_members(volume); };
+  return bounded<void>("replicas of volume " + volume.to_string(), std::move(op));
+}
+
+Task<Status> ControlPlane::settle(VolumeId volume) {
+  Operation<void> op = [this, volume] { return plane_->settle_here(volume); };
+  return bounded<void>("finish volume " + volume.to_string(), std::move(op));
+}
+
+Task<Status> ControlPlane::let_go(VolumeId volume) {
+  Operation<void> op = [this, volume] { return plane_->let_go(volume); };
+  return bounded<void>("let go of volume " + volume.to_string(), std::move(op));
+}
+
+Task<Status> ControlPlane::detach(VolumeId volume) {
+  Operation<void> op = [this, volume] { return plane_->detach_here(volume); };
+  return bounded<void>("detach volume " + volume.to_string(), std::move(op));
+}
+
+Task<Status> ControlPlane::cut(CreateSnapshot request) {
+  Operation<SnapshotInfo> op = [this, request] { return plane_->create_snapshot(request); };
+  Result<SnapshotInfo> made = co_await bounded<SnapshotInfo>("create snapshot", std::move(op));
+  HF_CO_TRY(made);
+  co_return Status();
+}
+
+Task<Result<std::vector<MemberInfo>>> ControlPlane::members(VolumeId volume) {
+  Operation<std::vector<MemberInfo>> op = [this, volume] { return plane_->members_here(volume); };
+  return bounded<std::vector<MemberInfo>>("members", std::move(op));
 }
 
 }  // namespace hf::cluster

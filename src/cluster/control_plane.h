@@ -17,6 +17,7 @@
 #include <string>
 
 #include "cluster/control.h"
+#include "cluster/peers.h"
 #include "cluster/planner.h"
 #include "cluster/ports.h"
 #include "runtime/gate.h"
@@ -43,6 +44,7 @@ struct ControlOptions {
   Duration operation_limit = std::chrono::seconds(90);
   Duration reconcile_every = std::chrono::seconds(60);
   Duration reconcile_soon = std::chrono::seconds(5);  // after an error
+  Duration look_around_every = std::chrono::seconds(1);  // at the other nodes
   // A docker holder is only called stale when it is older than this: between the answer to Mount
   // and the container's own mount there is a moment in which nothing uses the device.
   Duration docker_grace = std::chrono::seconds(30);
@@ -58,6 +60,9 @@ struct ControlPorts {
   state::KvStore& store;
   Clock& clock;
   Random& random;
+  // Both where nodes form a cluster, else neither.
+  VolumeHost* volumes = nullptr;
+  Peers* peers = nullptr;
 };
 
 // At most this many operations at a time, waiting ones included; beyond it kLimitExceeded at once.
@@ -67,7 +72,7 @@ inline constexpr uint64_t kMaxDriving = 16;
 
 class Plane;
 
-class ControlPlane : public Control {
+class ControlPlane : public Control, public NodeCalls {
  public:
   ControlPlane(ControlPorts ports, ControlOptions options);
   ~ControlPlane() override;
@@ -105,6 +110,15 @@ class ControlPlane : public Control {
   Task<Result<std::vector<NodeInfo>>> list_nodes() override;
   Task<Result<ClusterStatus>> status() override;
 
+  // What the other nodes ask (peers.h).
+  Task<Result<NodeFacts>> facts() override;
+  Task<Status> converge(VolumeId volume) override;
+  Task<Status> settle(VolumeId volume) override;
+  Task<Status> let_go(VolumeId volume) override;
+  Task<Status> detach(VolumeId volume) override;
+  Task<Status> cut(CreateSnapshot request) override;
+  Task<Result<std::vector<MemberInfo>>> members(VolumeId volume) override;
+
  private:
   template <typename T>
   using Operation = std::function<Task<Result<T>>()>;
@@ -119,9 +133,11 @@ class ControlPlane : public Control {
   template <typename T>
   Task<void> run_alarm(std::shared_ptr<Call<T>> call);
   Task<void> background(bool well);
+  Task<void> watch_neighbours();
 
   ControlOptions options_;
   Clock& clock_;
+  const bool in_cluster_;
   std::unique_ptr<Plane> plane_;
   Gate gate_;
   CancelSource stopping_;

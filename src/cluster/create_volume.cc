@@ -47,6 +47,7 @@ Task<Result<VolumeInfo>> Plane::create(const CreateVolume& request) {
   record.created = now();
   record.lineage = new_id<LineageId>(ports_.random);
   record.fs.bytes = record.size_bytes;
+  record.replicated = ports_.volumes != nullptr;
   Status planned = co_await plan_members(record);
   HF_CO_TRY(planned);
   Status begun = co_await begin_create(view.volume);
@@ -146,6 +147,10 @@ Task<Status> Plane::finish_create(View& view) {
     }
     co_return made.error().with_context("create volume " + record.name);
   }
+  if (record.replicated) {
+    Status configured = co_await configure(record);
+    if (!configured.ok()) co_return configured.error().with_context("create volume " + record.name);
+  }
   record.state = LifeState::kReady;
   record.in_sync.clear();
   for (const MemberRecord& member : record.members) record.in_sync.push_back(member.replica);
@@ -162,22 +167,8 @@ Task<Status> Plane::finish_create(View& view) {
 }
 
 Task<Status> Plane::make_replicas(const VolumeRecord& record) {
-  for (const MemberRecord& member : record.members) {
-    ReplicaSpec replica;
-    replica.replica = member.replica;
-    replica.volume = record.id;
-    replica.lineage = record.lineage;
-    replica.size_bytes = record.source ? record.source->size_bytes : record.size_bytes;
-    Status made;
-    if (record.source) {
-      made = co_await ports_.host.clone_replica(member.pool, record.source->replica,
-                                                record.source->snapshot, replica);
-    } else {
-      made = co_await ports_.host.create_replica(member.pool, replica);
-    }
-    HF_CO_TRY(made);
-  }
-  co_return Status();
+  MemberStep step = [this, &record](MemberRecord member) { return make_replica(record, member); };
+  co_return co_await on_members(record, std::move(step));
 }
 
 Task<Status> Plane::undo_create(View& view) {

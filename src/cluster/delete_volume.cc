@@ -29,6 +29,10 @@ Task<Status> Plane::remove(const DeleteVolume& request) {
                          "holdfast volume delete {0} --with-snapshots",
                          record.name, named, named == 1 ? "" : "s", named == 1 ? "it" : "them");
   }
+  if (is_elsewhere(view)) {
+    Status taken = co_await take_from_other(view, false);
+    HF_CO_TRY(taken);
+  }
   if (view.attachment) {
     if (view.attachment->record.pinned) {
       co_return make_error(ErrorCode::kInUse,
@@ -63,6 +67,10 @@ Task<Status> Plane::finish_delete(View& view) {
     Status removed = co_await remove_replicas(record);
     HF_CO_TRY(removed);
   }
+  if (record.replicated) {
+    Status forgotten = co_await ports_.volumes->forget(record.id);
+    HF_CO_TRY(forgotten);
+  }
   const std::string key = Catalog::volume_name_key(record.name);
   Result<std::optional<KeptName>> name = co_await catalog_.name(key);
   HF_CO_TRY(name);
@@ -88,13 +96,8 @@ Task<Status> Plane::finish_delete(View& view) {
 }
 
 Task<Status> Plane::remove_replicas(const VolumeRecord& record) {
-  for (const MemberRecord& member : record.members) {
-    Status removed = co_await ports_.host.delete_replica(member.pool, member.replica);
-    if (!removed.ok() && removed.code() != ErrorCode::kNotFound) {
-      co_return removed.error().with_context("delete volume " + record.name);
-    }
-  }
-  co_return Status();
+  MemberStep step = [this, &record](MemberRecord member) { return remove_replica(record, member); };
+  co_return co_await on_members(record, std::move(step));
 }
 
 }  // namespace hf::cluster

@@ -23,6 +23,12 @@ Task<Status> Plane::detach(std::string text) {
   Result<View> view = co_await load_settled(name.value());
   HF_CO_TRY(view);
   if (!view->attachment) co_return Status();
+  if (is_elsewhere(view.value()) && ports_.peers != nullptr) {
+    const std::string where = "node " + node_name(view->attachment->record.node);
+    Status done = co_await ports_.peers->node(view->attachment->record.node).detach(view->volume->id);
+    if (!done.ok()) co_return done.error().with_context(where);
+    co_return Status();
+  }
   co_return co_await release_if_unused(view.value(), options_.docker_grace);
 }
 
@@ -94,9 +100,7 @@ Task<Result<std::string>> Plane::release(View& view) {
   }
   if (!out) co_return std::move(why);
   served_.erase(view.volume->id);
-  const Result<MemberRecord> member = local_member(view.volume.record);
-  HF_CO_TRY(member);
-  Status closed = co_await ports_.host.close_volume(member->pool, member->replica);
+  Status closed = co_await close_device(view.volume.record);
   HF_CO_TRY(closed);
   view.volume->phase = VolumePhase::kDetached;
   Batch batch(catalog_);

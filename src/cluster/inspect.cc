@@ -61,33 +61,12 @@ Task<VolumeInfo> Plane::info_of(const View& view, uint32_t snapshots) {
   info.parent = record.parent;
   info.created = record.created;
   info.snapshot_count = snapshots;
-  for (const MemberRecord& member : record.members) {
-    ReplicaInfo replica;
-    replica.id = member.replica;
-    replica.node = member.node;
-    replica.pool = member.pool;
-    if (member.node == options_.node && record.state == LifeState::kReady) {
-      Result<ReplicaStats> stats = co_await ports_.host.replica_stats(member.pool, member.replica);
-      if (stats.ok()) {
-        replica.state = ReplicaState::kOnline;
-        info.used_bytes = std::max(info.used_bytes, stats->used_bytes);
-        if (!stats->waits_for.empty()) info.message = stats->waits_for;
-      } else {
-        info.message = stats.error().message();
-        if (stats.code() == ErrorCode::kFailedPool) replica.state = ReplicaState::kFailed;
-        if (lost_.contains(record.id) && stats.code() == ErrorCode::kNotFound) {
-          replica.state = ReplicaState::kLost;
-        }
-      }
-    }
-    info.replicas.push_back(replica);
-  }
+  co_await describe_replicas(view, &info);
   if (view.attachment) {
     const AttachmentRecord& attachment = view.attachment->record;
     AttachmentInfo& out = info.attachment.emplace();
     out.node = attachment.node;
-    out.node_name =
-        attachment.node == options_.node ? options_.node_name : attachment.node.to_string();
+    out.node_name = node_name(attachment.node);
     out.kind = attachment.kind;
     out.device = attachment.device;
     out.since = attachment.since;
@@ -121,6 +100,59 @@ Task<VolumeInfo> Plane::info_of(const View& view, uint32_t snapshots) {
   if (lost != lost_.end()) info.message = lost->second;
   info.state = state_of(view, lost != lost_.end(), trouble != troubles_.end());
   co_return std::move(info);
+}
+
+// Replicas here are asked; of the others speaks who serves the volume, or the configuration.
+Task<void> Plane::describe_replicas(const View& view, VolumeInfo* info) {
+  const VolumeRecord& record = view.volume.record;
+  std::map<ReplicaId, MemberInfo> told;
+  if (record.replicated && record.state == LifeState::kReady) {
+    Result<std::vector<MemberInfo>> members = co_await ports_.volumes->members(record.id);
+    if (is_elsewhere(view) && is_online(view.attachment->record.node)) {
+      Result<std::vector<MemberInfo>> live =
+          co_await ports_.peers->node(view.attachment->record.node).members(record.id);
+      if (live.ok()) members = std::move(live);
+    }
+    if (members.ok()) {
+      for (MemberInfo& member : members.value()) told[member.replica] = std::move(member);
+    } else {
+      info->message = members.error().message();
+    }
+  }
+  for (const MemberRecord& member : record.members) {
+    ReplicaInfo replica;
+    replica.id = member.replica;
+    replica.node = member.node;
+    replica.node_name = node_name(member.node);
+    replica.pool = member.pool;
+    if (member.node != options_.node) {
+      replica.state = is_online(member.node) ? ReplicaState::kOnline : ReplicaState::kOffline;
+      if (replica.state == ReplicaState::kOffline) replica.message = "node " + replica.node_name + " does not answer";
+    } else if (record.state == LifeState::kReady) {
+      Result<ReplicaStats> stats = co_await ports_.host.replica_stats(member.pool, member.replica);
+      if (stats.ok()) {
+        replica.state = ReplicaState::kOnline;
+        info->used_bytes = std::max(info->used_bytes, stats->used_bytes);
+        if (!stats->waits_for.empty()) info->message = stats->waits_for;
+      } else {
+        if (record.members.size() == 1) info->message = stats.error().message();
+        replica.message = stats.error().message();
+        if (stats.code() == ErrorCode::kFailedPool) replica.state = ReplicaState::kFailed;
+        const bool missing = lost_.contains(record.id) || record.members.size() > 1;
+        if (missing && stats.code() == ErrorCode::kNotFound && open_pools_.contains(member.pool)) {
+          replica.state = ReplicaState::kLost;
+        }
+      }
+    }
+    const auto as_told = told.find(member.replica);
+    if (as_told != told.end()) {
+      replica.in_sync = as_told->second.in_sync;
+      replica.resync_bytes_total = as_told->second.resync_bytes_total;
+      replica.resync_bytes_done = as_told->second.resync_bytes_done;
+      if (replica.message.empty()) replica.message = as_told->second.trouble;
+    }
+    info->replicas.push_back(std::move(replica));
+  }
 }
 
 Task<Result<std::vector<VolumeInfo>>> Plane::list() {
@@ -164,21 +196,39 @@ Task<Result<std::vector<NodeInfo>>> Plane::list_nodes() {
     info.name = node->name;
     info.address = node->address;
     info.version = node->version;
-    info.online = node->id == options_.node;
+    info.online = is_online(node->id);
     for (const PoolInfo& pool : pools.value()) {
       if (pool.node == node->id) info.pools.push_back(pool);
     }
-    if (info.online) {
-      for (const ExportKind kind : ports_.exporter.offered()) {
-        if (kind == ExportKind::kUblk) info.exports.push_back("ublk");
-        if (kind == ExportKind::kNbd) info.exports.push_back("nbd");
-        if (kind == ExportKind::kFuseLoop) info.exports.push_back("fuse");
-        if (kind == ExportKind::kNbdServer) info.exports.push_back("nbd-server");
-      }
-    }
+    const auto known = neighbours_.find(node->id);
+    if (node->id == options_.node) info.exports = own_facts_without_pools().exports;
+    if (info.online && known != neighbours_.end()) info.exports = known->second.facts.exports;
     infos.push_back(std::move(info));
   }
   co_return std::move(infos);
+}
+
+// "": it has all its replicas.
+Task<std::string> Plane::why_degraded(const VolumeRecord& record) {
+  if (!record.replicated || record.state != LifeState::kReady || record.members.size() < 2) co_return std::string();
+  const std::string name = record.name;
+  Result<std::vector<MemberInfo>> members = co_await ports_.volumes->members(record.id);
+  if (!members.ok()) co_return std::string();
+  size_t in_sync = 0;
+  std::string why;
+  for (const MemberInfo& member : members.value()) {
+    in_sync += member.in_sync ? 1 : 0;
+    if (member.in_sync) continue;
+    why += (why.empty() ? "" : ", ") + std::string("the one on node ") + node_name(member.node);
+    if (member.resync_bytes_total > 0) {
+      why += fmt::format(" is being brought up to date ({} of {})", format_size(member.resync_bytes_done),
+                         format_size(member.resync_bytes_total));
+    } else {
+      why += is_online(member.node) ? " lacks the last writes" : " is away";
+    }
+  }
+  if (in_sync == members->size()) co_return std::string();
+  co_return fmt::format("volume {} has {} of {} replicas in sync: {}", name, in_sync, members->size(), why);
 }
 
 Task<Result<ClusterStatus>> Plane::status() {
@@ -188,6 +238,8 @@ Task<Result<ClusterStatus>> Plane::status() {
   status.version = options_.version;
   Result<std::vector<NodeInfo>> nodes = co_await list_nodes();
   HF_CO_TRY(nodes);
+  Result<std::vector<KeptNode>> kept_nodes = co_await catalog_.nodes();
+  HF_CO_TRY(kept_nodes);
   Result<std::vector<KeptVolume>> volumes = co_await catalog_.volumes();
   HF_CO_TRY(volumes);
   Result<std::vector<KeptAttachment>> attachments = co_await catalog_.attachments();
@@ -210,7 +262,16 @@ Task<Result<ClusterStatus>> Plane::status() {
   }
   status.volumes = static_cast<uint32_t>(volumes->size());
   status.volumes_attached = static_cast<uint32_t>(attachments->size());
+  for (const KeptNode& node : kept_nodes.value()) {
+    const auto known = neighbours_.find(node->id);
+    if (node->id == options_.node || (known != neighbours_.end() && known->second.online)) continue;
+    status.problems.push_back(fmt::format("node {} ({}) does not answer{}{}", node->name, node->address,
+                                          known != neighbours_.end() && !known->second.why.empty() ? ": " : "",
+                                          known != neighbours_.end() ? known->second.why : ""));
+  }
   for (const KeptVolume& volume : volumes.value()) {
+    std::string degraded = co_await why_degraded(volume.record);
+    if (!degraded.empty()) status.problems.push_back(std::move(degraded));
     const auto lost = lost_.find(volume->id);
     if (lost != lost_.end()) {
       status.problems.push_back(lost->second);

@@ -26,6 +26,7 @@ Task<bool> Plane::look_for_lost() {
   }
   for (const KeptVolume& volume : volumes.value()) {
     if (volume->state != LifeState::kReady) continue;
+    if (volume->replicated && volume->members.size() > 1) continue;  // the others have it: its coordinator tells
     bool missing = false;
     for (const MemberRecord& member : volume->members) {
       const auto pool = there.find(member.pool);

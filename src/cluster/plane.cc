@@ -95,8 +95,11 @@ Task<Result<View>> Plane::load_usable(std::string name) {
   HF_CO_TRY(view);
   const auto lost = lost_.find(view->volume->id);
   if (lost != lost_.end()) co_return Error(ErrorCode::kFailedPrecondition, lost->second);
-  const Status reachable = check_pools_open(view->volume.record);
-  HF_CO_TRY(reachable);
+  // Of a replicated one, other members may be reached.
+  if (!view->volume->replicated) {
+    const Status reachable = check_pools_open(view->volume.record);
+    HF_CO_TRY(reachable);
+  }
   co_return std::move(view);
 }
 
@@ -121,7 +124,7 @@ Task<Status> Plane::finish_all(View& view) {
     Status done = co_await finish_create(view);
     HF_CO_TRY(done);
   }
-  if (view.attachment && view.attachment->record.freezing) {
+  if (is_here(view) && view.attachment->record.freezing) {
     Status thawed = co_await thaw(view);
     HF_CO_TRY(thawed);
   }
@@ -132,7 +135,8 @@ Task<Status> Plane::finish_all(View& view) {
     Status done = co_await finish_restore(view);
     HF_CO_TRY(done);
   }
-  if (view.volume->resizing_to_bytes != 0) {
+  // Where it is attached, that node finishes it, or who takes it over from there.
+  if (view.volume->resizing_to_bytes != 0 && !is_elsewhere(view)) {
     Status behind;  // logged; who asked for the size was told, or asks again
     Status done = co_await finish_resize(view, &behind);
     HF_CO_TRY(done);

@@ -6,6 +6,7 @@
 // further: the error goes up, and the operation is asked again from the start (all are idempotent).
 #pragma once
 
+#include <functional>
 #include <map>
 #include <optional>
 #include <set>
@@ -76,6 +77,15 @@ class Plane {
   // True: all is well; false: something is left to be tried again soon.
   Task<bool> reconcile(bool at_start);
   Task<Status> park() { return ports_.exporter.park(); }
+  // neighbours.cc: asks every other node, and lets go of what was taken over. Often.
+  Task<void> look_around();
+  // members.cc, neighbours.cc: what other nodes ask (peers.h).
+  Task<Result<NodeFacts>> facts();
+  Task<Status> converge_members(VolumeId volume);
+  Task<Status> settle_here(VolumeId volume);
+  Task<Status> let_go(VolumeId volume);
+  Task<Status> detach_here(VolumeId volume);
+  Task<Result<std::vector<MemberInfo>>> members_here(VolumeId volume);
 
  private:
   // ---- plane.cc: what the verbs share
@@ -103,6 +113,33 @@ class Plane {
   Error not_found(std::string_view name) const;
   WallTime now() const { return ports_.clock.wall(); }
 
+  // ---- members.cc: replicas on all their nodes, the device over them, who has it
+  using MemberStep = std::function<Task<Status>(MemberRecord)>;
+  using VolumeStep = std::function<Task<Status>(VolumeId)>;
+  bool is_here(const View& view) const;
+  bool is_elsewhere(const View& view) const;
+  Task<Status> on_members(const VolumeRecord& record, MemberStep step);
+  Task<Status> make_replica(const VolumeRecord& record, MemberRecord member);
+  Task<Status> remove_replica(const VolumeRecord& record, MemberRecord member);
+  Task<Status> restore_replica(const VolumeRecord& record, MemberRecord member);
+  Task<Status> remove_cut(MemberRecord member, SnapshotId snapshot);
+  Task<Result<std::shared_ptr<BlockDevice>>> open_device(const VolumeRecord& record, uint64_t epoch);
+  Task<Status> close_device(const VolumeRecord& record);
+  Task<Status> through_device(const View& view, VolumeStep step);
+  Task<Status> configure(const VolumeRecord& record);
+  // The volume is attached nowhere afterwards, or `view.attachment` is this node's, to be begun.
+  Task<Status> take_from_other(View& view, bool force);
+  AttachmentRecord own_attachment(VolumeId volume) const;
+  Task<Result<std::string>> expel(const VolumeRecord& record, const ExportInfo* orphan);
+  Task<bool> look_for_expelled(bool only_fenced);
+  // ---- neighbours.cc
+  std::string node_name(NodeId node) const;
+  bool is_online(NodeId node) const;
+  NodeFacts own_facts_without_pools() const;
+  Task<Status> read_neighbours();
+  Task<void> ask(NodeId node);
+  bool is_responsible(const VolumeRecord& volume, const AttachmentRecord* attachment) const;
+
   // ---- verbs' own parts
   Task<Result<VolumeInfo>> create_from_parent(const CreateVolume& request);
   Task<Result<VolumeInfo>> reuse(View& view, const CreateVolume& request);
@@ -110,19 +147,22 @@ class Plane {
   Task<Status> begin_create(KeptVolume& volume);
   Task<Status> finish_create(View& view);
   Task<Status> make_replicas(const VolumeRecord& record);
+  Task<Result<std::vector<MemberRecord>>> clone_origins(const VolumeRecord& from);
   Task<Status> drop_clone_source(const CloneSource& source);
   Task<Status> undo_create(View& view);
   Task<Status> finish_delete(View& view);
   Task<Status> remove_replicas(const VolumeRecord& record);
   Task<Status> finish_resize(View& view, Status* behind);
+  Task<Status> resize_there(View& view);
   Task<Status> follow_size(View& view, uint64_t size_bytes);
   Task<Status> grow_to(View& view, uint64_t size_bytes);
+  Task<Status> check_all_in_sync(const VolumeRecord& record);
   Task<Status> finish_restore(View& view);
   Task<Result<KeptSnapshot>> cut_snapshot(View& view, std::string name,
                                           const std::map<std::string, std::string>& labels,
                                           bool freeze);
   Task<Status> cut_frozen(View& view, KeptSnapshot& snapshot);
-  Task<Status> cut_replicas(const VolumeRecord& volume, const KeptSnapshot& snapshot);
+  Task<Status> cut_replicas(const View& view, const KeptSnapshot& snapshot);
   Task<Result<bool>> is_freezable(View& view);
   Task<Status> thaw(View& view);
   Task<Status> drop_snapshot(const VolumeRecord& volume, KeptSnapshot& snapshot);
@@ -170,6 +210,8 @@ class Plane {
   Task<Result<KeptPool>> find_pool(std::string text);
   // inspect.cc
   Task<VolumeInfo> info_of(const View& view, uint32_t snapshots);
+  Task<void> describe_replicas(const View& view, VolumeInfo* info);
+  Task<std::string> why_degraded(const VolumeRecord& record);
   Task<Result<VolumeInfo>> info(const View& view);
   SnapshotInfo info_of(const SnapshotRecord& snapshot, const VolumeRecord& volume) const;
   Task<Result<std::vector<PoolFacts>>> pool_facts();
@@ -180,6 +222,7 @@ class Plane {
   Task<Status> converge_attachment(View& view, bool at_start);
   Task<Result<bool>> is_wanted(const View& view);
   Task<bool> look_for_orphans();
+  Task<Result<bool>> expel_orphan(const ExportInfo& orphan, bool attached_elsewhere);
   Task<bool> look_for_strays();
   // lost.cc
   Task<bool> look_for_lost();
@@ -202,8 +245,18 @@ class Plane {
   // What only this process knows.
   struct Served {
     std::shared_ptr<BlockDevice> device;
+    std::string path;  // of the kernel's device
     uint64_t epoch = 0;
-    bool given_up = false;  // `device` stands in for data that is lost
+    // `device` stands in for data that is lost, or that another node has taken over.
+    bool given_up = false;
+  };
+  struct Neighbour {
+    std::string name;
+    std::string address;
+    bool online = false;
+    int silences = 0;
+    std::string why;  // it does not answer
+    NodeFacts facts;  // as of its last answer
   };
   std::map<VolumeId, Served> served_;
   std::map<PoolId, std::string> closed_pools_;  // pools that could not be opened, and why
@@ -211,6 +264,7 @@ class Plane {
   std::map<VolumeId, std::string> troubles_;  // what the reconciler could not mend
   std::map<VolumeId, std::string> lost_;      // whose replica its pool does not have, and what to do
   std::vector<std::string> findings_;         // orphans and strays
+  std::map<NodeId, Neighbour> neighbours_;
 };
 
 // Whether a port's failure says that nothing will come of the request (undo it), rather than that

@@ -118,7 +118,14 @@ Task<Result<PoolInfo>> Plane::pool_info(const PoolRecord& record, uint64_t provi
   PoolInfo info;
   const auto closed = closed_pools_.find(record.id);
   if (record.node != options_.node) {
-    info.message = "on another node";
+    const auto known = neighbours_.find(record.node);
+    info.message = "node " + node_name(record.node) + " does not answer";
+    if (known != neighbours_.end() && known->second.online) {
+      info.message = "node " + known->second.name + " does not have it open";
+      for (const PoolInfo& pool : known->second.facts.pools) {
+        if (pool.id == record.id) info = pool;
+      }
+    }
   } else if (record.state != LifeState::kReady) {
     info.message = "not made yet";
   } else if (closed != closed_pools_.end()) {
@@ -205,7 +212,7 @@ Task<Result<std::vector<PoolFacts>>> Plane::pool_facts() {
     for (const KeptNode& node : nodes.value()) {
       if (node->id == info.node) fact.node_name = node->name;
     }
-    fact.node_online = info.node == options_.node;
+    fact.node_online = is_online(info.node);
     fact.pool = std::move(info);
     facts.push_back(std::move(fact));
   }

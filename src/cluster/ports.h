@@ -66,6 +66,47 @@ class ReplicaHost {
                                     ReplicaId replica) = 0;  // success if it is not open
 };
 
+// A replica of a volume, wherever it lies.
+struct MemberInfo {
+  MemberInfo() = default;
+  ReplicaId replica;
+  NodeId node;
+  PoolId pool;
+  bool in_sync = false;
+  bool reachable = false;  // by who serves the volume
+  uint64_t resync_bytes_total = 0, resync_bytes_done = 0;
+  std::string trouble;
+};
+
+// Volumes that have a configuration in the state store: whoever opens one takes it over from whoever
+// had it, and that one is fenced. Only where nodes form a cluster.
+class VolumeHost {
+ public:
+  virtual ~VolumeHost() = default;
+  // Makes the configuration: all members in sync, nobody serves. `epoch`: the highest that a member
+  // may have promised before. Success if there is one.
+  virtual Task<Status> configure(VolumeId volume, LineageId lineage,
+                                 std::vector<MemberInfo> members, uint64_t epoch) = 0;
+  // Removes the configuration; nobody can serve the volume afterwards. Success if there is none.
+  virtual Task<Status> forget(VolumeId volume) = 0;
+  // Takes it over and serves it on this node. kUnavailable: no member that is in sync answers;
+  // kFenced, kConflict: another node took it meanwhile; kFailedPrecondition: in quarantine. One at a
+  // time per volume: success, with the same device, while it is open and not fenced.
+  virtual Task<Result<std::shared_ptr<BlockDevice>>> open(VolumeId volume) = 0;
+  // In order: what is in flight ends, and the next one need not wait. Success if it is not open. Its
+  // device answers with errors afterwards.
+  virtual Task<Status> close(VolumeId volume) = 0;
+  // At once: what is in flight fails and may have happened.
+  virtual Task<void> abandon(VolumeId volume) = 0;
+  virtual bool is_open(VolumeId volume) const = 0;
+  virtual bool is_fenced(VolumeId volume) const = 0;  // false where it is not open
+  // Of an open one: on all members in sync, in the order of the writes.
+  virtual Task<Status> snapshot(VolumeId volume, SnapshotId snapshot) = 0;
+  virtual Task<Status> resize(VolumeId volume, uint64_t size_bytes) = 0;
+  // Of an open one as its coordinator sees them; of another what the configuration says.
+  virtual Task<Result<std::vector<MemberInfo>>> members(VolumeId volume) = 0;
+};
+
 struct ExportInfo {
   VolumeId volume;
   ExportKind kind = ExportKind::kNone;

@@ -13,9 +13,10 @@ bool needs_work(const VolumeRecord& volume, const AttachmentRecord* attachment,
                 const VolumeFacts& facts, const NodeId& this_node, const std::string& boot) {
   if (volume.state != LifeState::kReady || !volume.restoring.is_nil() ||
       volume.resizing_to_bytes != 0) {
-    return true;
+    return facts.responsible;
   }
-  if (facts.unsettled_snapshot || facts.had_trouble) return true;
+  if (facts.unsettled_snapshot) return facts.responsible;
+  if (facts.had_trouble) return true;
   if (attachment == nullptr) return false;
   if (attachment->node != this_node) return false;
   if (!facts.served_here || !attachment->attached || attachment->boot != boot) return true;
@@ -55,9 +56,10 @@ Task<bool> Plane::reconcile(bool at_start) {
   bool lost = co_await look_for_lost();
   bool volumes = co_await converge_volumes(at_start);
   findings_.clear();
+  bool expelled = co_await look_for_expelled(false);
   bool orphans = co_await look_for_orphans();
   bool strays = co_await look_for_strays();
-  co_return pools&& lost&& volumes&& orphans&& strays;
+  co_return pools && lost && volumes && expelled && orphans && strays;
 }
 
 Task<bool> Plane::converge_pools() {
@@ -113,6 +115,7 @@ Task<bool> Plane::converge_volumes(bool at_start) {
     facts.served_here = served_.contains(volume->id);
     facts.unsettled_snapshot = unsettled.contains(volume->id);
     facts.had_trouble = troubles_.contains(volume->id);
+    facts.responsible = is_responsible(volume.record, attachment);
     if (!needs_work(volume.record, attachment, facts, options_.node, options_.boot_id)) {
       if (attachment == nullptr || attachment->node != options_.node) continue;
       if (!only_stale_docker(*attachment, now(), options_.docker_grace_at_start)) continue;
@@ -214,6 +217,12 @@ Task<bool> Plane::look_for_orphans() {
     if (attachment.value() && attachment.value()->record.node == options_.node) continue;
     // Not while an operation on that volume may just be attaching it.
     if (served_.contains(orphan.volume)) continue;
+    Result<bool> taken = co_await expel_orphan(orphan, attachment.value().has_value());
+    if (!taken.ok()) {
+      well = false;
+      continue;
+    }
+    if (taken.value()) continue;
     Status detached = co_await ports_.exporter.detach(orphan.volume);
     if (detached.ok()) {
       HF_PROBE("cluster.orphan_detached");
@@ -228,6 +237,31 @@ Task<bool> Plane::look_for_orphans() {
                     orphan.device, orphan.volume.to_string(), detached.error().message()));
   }
   co_return well;
+}
+
+// Of a replicated volume that this node had before: true. What still uses it here waits for nothing, so its I/O fails.
+Task<Result<bool>> Plane::expel_orphan(const ExportInfo& orphan, bool attached_elsewhere) {
+  if (ports_.volumes == nullptr) co_return false;
+  Result<std::optional<KeptVolume>> volume = co_await catalog_.volume(orphan.volume);
+  HF_CO_TRY(volume);
+  if (!volume.value() || !volume.value()->record.replicated) co_return false;
+  const std::string name = volume.value()->record.name;
+  Result<Section> section = co_await enter(name);
+  HF_CO_TRY(section);
+  Result<std::optional<View>> view = co_await load(name);
+  HF_CO_TRY(view);
+  if (!view.value() || view.value()->volume->id != orphan.volume || is_here(*view.value())) co_return true;
+  if (served_.contains(orphan.volume)) co_return true;
+  Result<std::string> kept = co_await expel(view.value()->volume.record, &orphan);
+  HF_CO_TRY(kept);
+  if (!kept->empty()) {
+    findings_.push_back(fmt::format("{} is what this node had of volume {}, {}: its users here get I/O errors and have to "
+                                    "end ({})",
+                                    orphan.device, name,
+                                    attached_elsewhere ? "which another node has taken over" : "which was detached elsewhere",
+                                    kept.value()));
+  }
+  co_return true;
 }
 
 // Replicas that the catalog does not know: somebody's data, so they are told and kept.

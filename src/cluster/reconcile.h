@@ -13,6 +13,7 @@ namespace hf::cluster {
 struct VolumeFacts {
   bool served_here = false;         // by this process
   bool unsettled_snapshot = false;  // one that is half made, half deleted, or internal
+  bool responsible = true;  // of all nodes, this one finishes what was begun
   bool had_trouble = false;
 };
 bool needs_work(const VolumeRecord& volume, const AttachmentRecord* attachment,

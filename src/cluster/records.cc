@@ -263,6 +263,7 @@ void fields(V& v, VolumeRecord& r) {
   v.field("lineage", r.lineage);
   v.field("members", r.members);
   v.field("in_sync", r.in_sync);
+  v.field_since(3, "replicated", r.replicated);
   v.field("fs", r.fs);
   v.field("resizing_to_bytes", r.resizing_to_bytes);
   v.field("restoring", r.restoring);

@@ -65,7 +65,7 @@ struct FsRecord {
 struct VolumeRecord {
   VolumeRecord() = default;
   static constexpr std::string_view kKind = "volume";
-  static constexpr uint32_t kVersion = 2;  // 2: fs.formatting
+  static constexpr uint32_t kVersion = 3;  // 2: fs.formatting; 3: replicated
   Stamp stamp;
   VolumeId id;
   std::string name;
@@ -83,6 +83,9 @@ struct VolumeRecord {
   LineageId lineage;
   std::vector<MemberRecord> members;
   std::vector<ReplicaId> in_sync;
+  // It has a configuration in the state store (docs/formats/replication.md), which then says who is in
+  // sync and who serves. Without one it has one replica, on the node that made it.
+  bool replicated = false;
   FsRecord fs;
   // Intents; empty when there is nothing to finish.
   uint64_t resizing_to_bytes = 0;

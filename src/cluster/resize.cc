@@ -18,7 +18,7 @@ Task<Result<VolumeInfo>> Plane::resize(std::string text, uint64_t size_bytes) {
   const bool asked_again = round_up(size_bytes, kBlockSize) == view->volume->size_bytes;
   Status grown = co_await grow_to(view.value(), size_bytes);
   HF_CO_TRY(grown);
-  if (asked_again && view->attachment && view->volume->fs.bytes < view->volume->size_bytes) {
+  if (asked_again && is_here(view.value()) && view->volume->fs.bytes < view->volume->size_bytes) {
     Status served = co_await serve(view.value(), ExportKind::kNone);
     HF_CO_TRY(served);
     Status follows = co_await follow_size(view.value(), view->volume->size_bytes);
@@ -59,10 +59,27 @@ Task<Status> Plane::grow_to(View& view, uint64_t size_bytes) {
   Status intended = co_await put(view.volume);
   HF_CO_TRY(intended);
   record.resizing_to_bytes = size_bytes;
+  if (is_elsewhere(view)) co_return co_await resize_there(view);
   Status behind;
   Status done = co_await finish_resize(view, &behind);
   HF_CO_TRY(done);
   co_return behind;
+}
+
+// By the node that has it.
+Task<Status> Plane::resize_there(View& view) {
+  const NodeId other = view.attachment->record.node;
+  const std::string name = view.volume->name;
+  if (ports_.peers == nullptr) {
+    co_return make_error(ErrorCode::kFailedPrecondition, "volume {} is attached on node {}", name, node_name(other));
+  }
+  Status done = co_await ports_.peers->node(other).settle(view.volume->id);
+  if (!done.ok()) co_return done.error().with_context("resize volume " + name + ": node " + node_name(other));
+  Result<std::optional<View>> again = co_await load(name);
+  HF_CO_TRY(again);
+  if (!again.value()) co_return not_found(name);
+  view = std::move(*again.value());
+  co_return Status();
 }
 
 // Replica, device, file system, record: each step can be repeated. Once the replicas have grown the volume has its new
@@ -71,7 +88,18 @@ Task<Status> Plane::grow_to(View& view, uint64_t size_bytes) {
 Task<Status> Plane::finish_resize(View& view, Status* behind) {
   VolumeRecord& record = view.volume.record;
   const std::string what = "resize volume " + record.name;
+  if (record.replicated) {
+    if (view.attachment) {
+      Status served = co_await serve(view, ExportKind::kNone);
+      HF_CO_TRY(served);
+    }
+    const uint64_t size_bytes = record.resizing_to_bytes;
+    VolumeStep step = [this, size_bytes](VolumeId volume) { return ports_.volumes->resize(volume, size_bytes); };
+    Status grown = co_await through_device(view, std::move(step));
+    if (!grown.ok()) co_return grown.error().with_context(what);
+  }
   for (const MemberRecord& member : record.members) {
+    if (record.replicated) break;
     Status grown =
         co_await ports_.host.resize_replica(member.pool, member.replica, record.resizing_to_bytes);
     if (grown.ok()) continue;

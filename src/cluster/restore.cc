@@ -19,6 +19,12 @@ Task<Result<VolumeInfo>> Plane::restore(std::string volume, std::string snapshot
     co_return make_error(ErrorCode::kNotFound, "volume {} has no snapshot {}", name.value(),
                          snapshot);
   }
+  if (is_elsewhere(view)) {
+    Status taken = co_await take_from_other(view, false);
+    HF_CO_TRY(taken);
+  }
+  Status whole = co_await check_all_in_sync(view.volume.record);
+  HF_CO_TRY(whole);
   if (view.attachment) {
     if (view.attachment->record.pinned) {
       co_return make_error(
@@ -39,6 +45,22 @@ Task<Result<VolumeInfo>> Plane::restore(std::string volume, std::string snapshot
   co_return co_await info(view);
 }
 
+// A member that lacks writes may lack the snapshot, and what it lacks is counted from what the others had.
+Task<Status> Plane::check_all_in_sync(const VolumeRecord& record) {
+  if (!record.replicated) co_return Status();
+  const std::string name = record.name;
+  Result<std::vector<MemberInfo>> members = co_await ports_.volumes->members(record.id);
+  HF_CO_TRY(members);
+  for (const MemberInfo& member : members.value()) {
+    if (member.in_sync) continue;
+    co_return make_error(ErrorCode::kFailedPrecondition,
+                         "volume {} cannot be restored now: its replica on node {} is not in sync. Attach the volume and "
+                         "wait until it is, or clone the snapshot",
+                         name, node_name(member.node));
+  }
+  co_return Status();
+}
+
 // Nothing is attached, and nothing attaches before this is done (settle comes first). The volume
 // keeps its size: where it has grown since the snapshot, its file system grows at the next mount.
 Task<Status> Plane::finish_restore(View& view) {
@@ -49,16 +71,9 @@ Task<Status> Plane::finish_restore(View& view) {
     return kept->id == record.restoring;
   });
   HF_ASSERT(snapshot != all->end(), "volume {} restores a snapshot that is gone", record.name);
-  for (const MemberRecord& member : record.members) {
-    Status restored =
-        co_await ports_.host.restore_snapshot(member.pool, member.replica, record.restoring);
-    Status sized;
-    if (restored.ok()) {
-      sized = co_await ports_.host.resize_replica(member.pool, member.replica, record.size_bytes);
-    }
-    if (!sized.ok()) co_return sized.error().with_context("restore volume " + record.name);
-    if (!restored.ok()) co_return restored.error().with_context("restore volume " + record.name);
-  }
+  MemberStep step = [this, &record](MemberRecord member) { return restore_replica(record, member); };
+  Status restored = co_await on_members(record, std::move(step));
+  HF_CO_TRY(restored);
   record.fs = (*snapshot)->fs;
   record.restoring = SnapshotId();
   co_return co_await put(view.volume);

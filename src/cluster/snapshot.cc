@@ -46,6 +46,17 @@ Task<Result<SnapshotInfo>> Plane::create_snapshot(const CreateSnapshot& request)
                          name.value(), wanted,
                          as_asked ? "with other labels" : "cut without freezing its file system");
   }
+  if (is_elsewhere(view.value()) && ports_.peers != nullptr) {
+    CreateSnapshot there_request = request;
+    there_request.name = wanted;
+    const std::string where = "node " + node_name(view->attachment->record.node);
+    Status cut_there = co_await ports_.peers->node(view->attachment->record.node).cut(there_request);
+    if (!cut_there.ok()) co_return cut_there.error().with_context(where);
+    Result<std::optional<KeptSnapshot>> made = co_await find_snapshot(view->volume.record, wanted);
+    HF_CO_TRY(made);
+    if (made.value()) co_return info_of(made.value()->record, view->volume.record);
+    co_return make_error(ErrorCode::kConflict, "snapshot {} of volume {} is gone again", wanted, name.value());
+  }
   Result<KeptSnapshot> cut =
       co_await cut_snapshot(view.value(), wanted, request.labels, request.freeze);
   HF_CO_TRY(cut);
@@ -58,6 +69,11 @@ Task<Result<KeptSnapshot>> Plane::cut_snapshot(View& view, std::string name,
                                                const std::map<std::string, std::string>& labels,
                                                bool freeze) {
   const VolumeRecord& volume = view.volume.record;
+  if (is_elsewhere(view)) {
+    co_return make_error(ErrorCode::kFailedPrecondition,
+                         "volume {} is attached on node {}: make a snapshot first and name it", volume.name,
+                         node_name(view.attachment->record.node));
+  }
   Status settled = co_await settle_snapshots(view);
   HF_CO_TRY(settled);
   bool mounted = false;
@@ -96,7 +112,7 @@ Task<Result<KeptSnapshot>> Plane::cut_snapshot(View& view, std::string name,
   if (mounted && !mutant(ControlMutant::kNotFrozen)) {
     cut = co_await cut_frozen(view, snapshot);
   } else {
-    cut = co_await cut_replicas(volume, snapshot);
+    cut = co_await cut_replicas(view, snapshot);
   }
   if (!cut.ok()) {
     if (is_refusal(cut.code())) {
@@ -115,9 +131,14 @@ Task<Result<KeptSnapshot>> Plane::cut_snapshot(View& view, std::string name,
   co_return std::move(snapshot);
 }
 
-Task<Status> Plane::cut_replicas(const VolumeRecord& volume, const KeptSnapshot& snapshot) {
-  for (const MemberRecord& member : volume.members) {
-    Status cut = co_await ports_.host.create_snapshot(member.pool, member.replica, snapshot->id);
+Task<Status> Plane::cut_replicas(const View& view, const KeptSnapshot& snapshot) {
+  const SnapshotId id = snapshot.record.id;
+  if (view.volume.record.replicated) {
+    VolumeStep step = [this, id](VolumeId volume) { return ports_.volumes->snapshot(volume, id); };
+    co_return co_await through_device(view, std::move(step));
+  }
+  for (const MemberRecord& member : view.volume.record.members) {
+    Status cut = co_await ports_.host.create_snapshot(member.pool, member.replica, id);
     HF_CO_TRY(cut);
   }
   co_return Status();
@@ -156,7 +177,7 @@ Task<Status> Plane::cut_frozen(View& view, KeptSnapshot& snapshot) {
     co_return frozen;
   }
   Status cut = frozen;
-  if (frozen.ok()) cut = co_await cut_replicas(view.volume.record, snapshot);
+  if (frozen.ok()) cut = co_await cut_replicas(view, snapshot);
   Result<bool> held = co_await ports_.mounter.thaw(path);
   HF_CO_TRY(held);
   view.attachment->record.freezing = false;
@@ -192,13 +213,11 @@ Task<Status> Plane::drop_snapshot(const VolumeRecord& volume, KeptSnapshot& snap
     Status intended = co_await catalog_.commit(std::move(intent));
     HF_CO_TRY(intended);
   }
-  for (const MemberRecord& member : volume.members) {
-    Status removed =
-        co_await ports_.host.delete_snapshot(member.pool, member.replica, snapshot->id);
-    if (!removed.ok() && removed.code() != ErrorCode::kNotFound) {
-      co_return removed.error().with_context("delete snapshot " + snapshot->name + " of volume " +
-                                             volume.name);
-    }
+  const SnapshotId id = snapshot->id;
+  MemberStep step = [this, id](MemberRecord member) { return remove_cut(member, id); };
+  Status removed = co_await on_members(volume, std::move(step));
+  if (!removed.ok()) {
+    co_return removed.error().with_context("delete snapshot " + snapshot->name + " of volume " + volume.name);
   }
   const std::string key = Catalog::snapshot_name_key(volume.id, snapshot->name);
   std::optional<KeptName> name;
@@ -245,7 +264,7 @@ Task<Status> Plane::settle_snapshots(View& view) {
       if (needed.value()) continue;
     }
     if (mutant(ControlMutant::kBegunSnapshotFinished) && snapshot->state == LifeState::kCreating) {
-      Status finished = co_await cut_replicas(view.volume.record, snapshot);
+      Status finished = co_await cut_replicas(view, snapshot);
       HF_CO_TRY(finished);
       snapshot->state = LifeState::kReady;
       Batch done(catalog_);

@@ -37,6 +37,13 @@ Task<Status> Plane::unmount(const UnmountVolume& asked) {
   HF_CO_TRY(loaded);
   View view = std::move(loaded).value();
   if (!view.attachment) co_return Status();
+  if (is_elsewhere(view)) {
+    // Another node has taken it over, and its holders are none of ours: what is left here of our own goes.
+    HF_PROBE("cluster.unmount_after_takeover");
+    Result<std::string> kept = co_await expel(view.volume.record, nullptr);
+    HF_CO_TRY(kept);
+    co_return Status();
+  }
   Result<bool> only_recorded = co_await others_wait_for_lost(view, request);
   HF_CO_TRY(only_recorded);
   if (!only_recorded.value()) {

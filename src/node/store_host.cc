@@ -85,6 +85,15 @@ Result<std::shared_ptr<Replica>> StoreHost::find(PoolId pool, ReplicaId replica)
   return found;
 }
 
+std::shared_ptr<Replica> StoreHost::find_replica(VolumeId volume, ReplicaId replica) const {
+  if (devices_.contains(replica)) return nullptr;
+  for (const auto& [id, open] : pools_) {
+    std::shared_ptr<Replica> found = open.pool->find(replica);
+    if (found != nullptr && found->volume() == volume) return found;
+  }
+  return nullptr;
+}
+
 cluster::PoolInfo StoreHost::info(PoolId id, const Open& open) const {
   const PoolStats stats = open.pool->stats();
   cluster::PoolInfo out;

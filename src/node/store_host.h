@@ -39,6 +39,8 @@ class StoreHost : public cluster::ReplicaHost {
   };
   std::vector<PoolView> pools() const;
   const std::map<ReplicaId, std::shared_ptr<VolumeDevice>>& devices() const { return devices_; }
+  // Null where no open pool has it, or it is served here as a volume of one replica.
+  std::shared_ptr<Replica> find_replica(VolumeId volume, ReplicaId replica) const;
 
   Task<Result<cluster::PoolInfo>> make_pool(PoolId pool, cluster::AddPool request) override;
   Task<Result<cluster::PoolInfo>> open_pool(PoolId pool, std::string path) override;

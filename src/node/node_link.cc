@@ -1,0 +1,475 @@
+#include "node/node_link.h"
+
+#include <array>
+#include <cstring>
+#include <nlohmann/json.hpp>
+
+#include "base/crc32c.h"
+#include "base/log.h"
+#include "runtime/fault_point.h"
+
+namespace hf::node {
+namespace {
+
+using nlohmann::json;
+
+constexpr size_t kHeadBytes = 8;
+constexpr Duration kQuestionWithin = 5s;  // from the connection to the question's last byte
+// A daemon that is being restarted refuses for a moment: not taken for dead before that is over.
+constexpr Duration kRestartGrace = 500ms;
+constexpr Duration kRestartPause = 100ms;
+constexpr size_t kMaxListed = 1000;
+
+ErrorCode code_from_wire(uint64_t code) {
+  const ErrorTable table = error_table();
+  for (size_t i = 1; i < table.count; ++i) {
+    if (static_cast<uint64_t>(table.rows[i].code) == code) return table.rows[i].code;
+  }
+  return ErrorCode::kInternal;
+}
+
+Error broken(std::string_view why) {
+  return make_error(ErrorCode::kProtocol, "an answer that makes no sense: {}", why);
+}
+
+json to_json(const cluster::PoolInfo& pool) {
+  return {{"id", pool.id.to_string()},         {"path", pool.path},
+          {"on_device", pool.on_device},       {"state", static_cast<uint32_t>(pool.state)},
+          {"message", pool.message},           {"total_bytes", pool.total_bytes},
+          {"used_bytes", pool.used_bytes},     {"provisioned_bytes", pool.provisioned_bytes},
+          {"io_class", pool.io_class},         {"replica_count", pool.replica_count},
+          {"node", pool.node.to_string()}};
+}
+
+template <typename Ids>
+Ids id_at(const json& in, const char* name) {
+  const std::optional<Ids> id = Ids::parse(in.at(name).get<std::string>());
+  if (!id) throw json::other_error::create(501, name, nullptr);
+  return *id;
+}
+
+cluster::PoolInfo pool_from(const json& in) {
+  cluster::PoolInfo pool;
+  pool.id = id_at<PoolId>(in, "id");
+  pool.node = id_at<NodeId>(in, "node");
+  pool.path = in.at("path").get<std::string>();
+  pool.on_device = in.at("on_device").get<bool>();
+  const uint32_t state = in.at("state").get<uint32_t>();
+  // One that a newer version may have: nothing is placed there.
+  pool.state = state <= static_cast<uint32_t>(cluster::PoolState::kFailed) ? static_cast<cluster::PoolState>(state)
+                                                                           : cluster::PoolState::kOffline;
+  pool.message = in.at("message").get<std::string>();
+  pool.total_bytes = in.at("total_bytes").get<uint64_t>();
+  pool.used_bytes = in.at("used_bytes").get<uint64_t>();
+  pool.provisioned_bytes = in.at("provisioned_bytes").get<uint64_t>();
+  pool.io_class = in.at("io_class").get<uint32_t>();
+  pool.replica_count = in.at("replica_count").get<uint32_t>();
+  return pool;
+}
+
+json to_json(const cluster::NodeFacts& facts) {
+  json pools = json::array();
+  for (const cluster::PoolInfo& pool : facts.pools) pools.push_back(to_json(pool));
+  return {{"node", facts.node.to_string()}, {"version", facts.version}, {"pools", pools}, {"exports", facts.exports}};
+}
+
+json to_json(const std::vector<cluster::MemberInfo>& members) {
+  json out = json::array();
+  for (const cluster::MemberInfo& member : members) {
+    out.push_back({{"replica", member.replica.to_string()},
+                   {"node", member.node.to_string()},
+                   {"pool", member.pool.to_string()},
+                   {"in_sync", member.in_sync},
+                   {"reachable", member.reachable},
+                   {"resync_bytes_total", member.resync_bytes_total},
+                   {"resync_bytes_done", member.resync_bytes_done},
+                   {"trouble", member.trouble}});
+  }
+  return out;
+}
+
+std::vector<cluster::MemberInfo> members_from(const json& in) {
+  std::vector<cluster::MemberInfo> members;
+  if (!in.is_array() || in.size() > kMaxListed) throw json::other_error::create(501, "members", nullptr);
+  for (const json& from : in) {
+    cluster::MemberInfo& member = members.emplace_back();
+    member.replica = id_at<ReplicaId>(from, "replica");
+    member.node = id_at<NodeId>(from, "node");
+    member.pool = id_at<PoolId>(from, "pool");
+    member.in_sync = from.at("in_sync").get<bool>();
+    member.reachable = from.at("reachable").get<bool>();
+    member.resync_bytes_total = from.at("resync_bytes_total").get<uint64_t>();
+    member.resync_bytes_done = from.at("resync_bytes_done").get<uint64_t>();
+    member.trouble = from.at("trouble").get<std::string>();
+  }
+  return members;
+}
+
+cluster::NodeFacts facts_from(const json& in) {
+  cluster::NodeFacts facts;
+  facts.node = id_at<NodeId>(in, "node");
+  facts.version = in.at("version").get<std::string>();
+  const json& pools = in.at("pools");
+  if (!pools.is_array() || pools.size() > kMaxListed) throw json::other_error::create(501, "pools", nullptr);
+  for (const json& pool : pools) facts.pools.push_back(pool_from(pool));
+  facts.exports = in.at("exports").get<std::vector<std::string>>();
+  return facts;
+}
+
+std::string packed(const json& body) {
+  return body.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+json question_of(const std::string& call) {
+  json question = json::object();
+  question["call"] = call;
+  return question;
+}
+
+json question_of(const std::string& call, VolumeId volume) {
+  json question = question_of(call);
+  question["volume"] = volume.to_string();
+  return question;
+}
+
+std::string answer_of(const Status& status, json more = json::object()) {
+  more["version"] = kLinkVersion;
+  more["code"] = static_cast<uint32_t>(status.code());
+  more["message"] = status.ok() ? std::string() : status.error().message();
+  return packed(more);
+}
+
+Task<Status> send(Stream& stream, std::string body) {
+  const std::array<uint32_t, 2> words = {static_cast<uint32_t>(body.size()), crc32c(as_bytes(body))};
+  std::string head(kHeadBytes, '\0');
+  std::memcpy(head.data(), words.data(), kHeadBytes);
+  const ByteSpan parts[] = {as_bytes(head), as_bytes(body)};
+  co_return co_await stream.write_all(parts);
+}
+
+Task<Result<std::string>> receive(Stream& stream) {
+  std::array<std::byte, kHeadBytes> head{};
+  Status got = co_await stream.read_exact(head);
+  HF_CO_TRY(got);
+  std::array<uint32_t, 2> words{};
+  std::memcpy(words.data(), head.data(), kHeadBytes);
+  const auto [length, crc] = words;
+  if (length == 0 || length > kMaxLinkBytes) co_return broken("its length");
+  std::string body(length, '\0');
+  got = co_await stream.read_exact(MutableByteSpan(reinterpret_cast<std::byte*>(body.data()), body.size()));
+  HF_CO_TRY(got);
+  if (crc32c(as_bytes(body)) != crc) co_return broken("its checksum");
+  co_return std::move(body);
+}
+
+// Closes a stream whose other side says nothing.
+struct Vigil {
+  Vigil(std::shared_ptr<Stream> s, MonoTime now, Duration silence, Duration patience)
+      : stream(std::move(s)), silent_at(now + silence), over_at(now + patience) {}
+  std::shared_ptr<Stream> stream;
+  MonoTime silent_at;
+  MonoTime over_at;
+  bool struck = false;
+  CancelSource done;
+};
+
+Task<void> keep_vigil(Clock& clock, std::shared_ptr<Vigil> vigil) {
+  while (!vigil->done.is_cancelled()) {
+    const MonoTime at = std::min(vigil->silent_at, vigil->over_at);
+    if (clock.now() >= at) {
+      vigil->struck = true;
+      vigil->stream->close();
+      co_return;
+    }
+    Status slept = co_await clock.sleep_until(at, CancelToken(vigil->done));
+    if (!slept.ok()) co_return;
+  }
+}
+
+}  // namespace
+
+std::string encode_facts(const cluster::NodeFacts& facts) { return packed(to_json(facts)); }
+
+Result<cluster::NodeFacts> decode_facts(std::string_view text) {
+  const json body = json::parse(text, nullptr, false);
+  if (body.is_discarded()) return broken("it is not JSON");
+  try {
+    return facts_from(body);
+  } catch (const json::exception& e) {
+    return broken(e.what());
+  }
+}
+
+// One other node.
+class NodeLink::Calls final : public cluster::NodeCalls {
+ public:
+  Calls(NodeLink& link, NodeId node) : link_(link), node_(node) {}
+
+  Task<Result<cluster::NodeFacts>> facts() override {
+    Result<json> answer = co_await ask(question_of("facts"));
+    HF_CO_TRY(answer);
+    co_return decode_facts(packed(answer.value()["facts"]));
+  }
+  Task<Status> converge(VolumeId volume) override { return simple("converge", volume); }
+  Task<Status> settle(VolumeId volume) override { return simple("settle", volume); }
+  Task<Status> detach(VolumeId volume) override { return simple("detach", volume); }
+  Task<Status> let_go(VolumeId volume) override {
+    const MonoTime give_up = link_.world_.clock.now() + kRestartGrace;
+    for (;;) {
+      Status done = co_await simple("let_go", volume);
+      if (done.code() != ErrorCode::kUnavailable || link_.world_.clock.now() >= give_up) co_return done;
+      Status slept = co_await link_.world_.clock.sleep_for(kRestartPause, CancelToken(link_.stopping_));
+      if (!slept.ok()) co_return done;
+    }
+  }
+  Task<Status> cut(cluster::CreateSnapshot request) override {
+    json question = question_of("cut");
+    question["volume"] = request.volume;
+    question["name"] = request.name;
+    question["labels"] = request.labels;
+    question["freeze"] = request.freeze;
+    Result<json> answer = co_await ask(std::move(question));
+    HF_CO_TRY(answer);
+    co_return Status();
+  }
+  Task<Result<std::vector<cluster::MemberInfo>>> members(VolumeId volume) override {
+    Result<json> answer = co_await ask(question_of("members", volume));
+    HF_CO_TRY(answer);
+    std::vector<cluster::MemberInfo> members;
+    std::string wrong;
+    try {
+      members = members_from(answer->at("members"));
+    } catch (const json::exception& e) {
+      wrong = e.what();
+    }
+    if (!wrong.empty()) co_return broken(wrong);
+    co_return members;
+  }
+
+ private:
+  Task<Status> simple(std::string call, VolumeId volume) {
+    Result<json> answer = co_await ask(question_of(call, volume));
+    HF_CO_TRY(answer);
+    co_return Status();
+  }
+  Task<Result<json>> ask(json question) {
+    question["version"] = kLinkVersion;
+    question["to"] = node_.to_string();
+    Result<std::string> text = co_await link_.ask(node_, packed(question));
+    HF_CO_TRY(text);
+    json answer = json::parse(*text, nullptr, false);
+    if (!answer.is_object() || !answer.contains("code") || !answer["code"].is_number_unsigned()) {
+      co_return broken("it has no code");
+    }
+    const uint64_t code = answer["code"].get<uint64_t>();
+    if (code == 0) co_return std::move(answer);
+    std::string message;
+    if (answer.contains("message") && answer["message"].is_string()) message = answer["message"].get<std::string>();
+    co_return Error(code_from_wire(code), message);
+  }
+
+  NodeLink& link_;
+  const NodeId node_;
+};
+
+NodeLink::~NodeLink() { HF_ASSERT(gate_.inside() == 0 && listener_ == nullptr, "stop() was not awaited"); }
+
+void NodeLink::know(NodeId node, std::string address) { addresses_[node] = std::move(address); }
+
+cluster::NodeCalls& NodeLink::node(NodeId node) {
+  std::unique_ptr<Calls>& calls = nodes_[node];
+  if (!calls) calls = std::make_unique<Calls>(*this, node);
+  return *calls;
+}
+
+std::string NodeLink::replicas_at(NodeId node) const {
+  const auto found = addresses_.find(node);
+  return found == addresses_.end() || found->second.empty() ? std::string() : "tcp:" + found->second;
+}
+
+std::string NodeLink::link_at(NodeId node) const {
+  const auto found = addresses_.find(node);
+  if (found == addresses_.end()) return {};
+  const size_t colon = found->second.rfind(':');
+  if (colon == std::string::npos) return {};
+  const int port = std::atoi(found->second.c_str() + colon + 1);
+  if (port <= 0 || port + kLinkPortOffset > 65535) return {};
+  return fmt::format("tcp:{}:{}", found->second.substr(0, colon), port + kLinkPortOffset);
+}
+
+Task<Result<std::string>> NodeLink::ask(NodeId node, std::string question) {
+  Gate::Pass pass(gate_);
+  if (!pass) co_return Error(ErrorCode::kClosed, "holdfastd is stopping");
+  const std::string address = link_at(node);
+  if (address.empty()) co_return Error(ErrorCode::kUnavailable, "its address is not known");
+  Result<std::unique_ptr<Stream>> connected = co_await net_.connect(address, kLinkConnect);
+  if (!connected.ok()) co_return Error(ErrorCode::kUnavailable, connected.error().message());
+  const std::shared_ptr<Stream> stream = std::move(*connected);
+  Clock& clock = world_.clock;
+  const std::shared_ptr<Vigil> vigil = std::make_shared<Vigil>(stream, clock.now(), kLinkSilence, kLinkPatience);
+  (void)spawn(gate_, keep_vigil(clock, vigil));
+  Status sent = co_await send(*stream, std::move(question));
+  Result<std::string> answer = Error(ErrorCode::kClosed, "");
+  if (!sent.ok()) answer = sent.error();
+  while (sent.ok()) {
+    answer = co_await receive(*stream);
+    if (!answer.ok()) break;
+    const json beat = json::parse(*answer, nullptr, false);
+    if (!beat.is_object() || !beat.contains("working")) break;
+    vigil->silent_at = clock.now() + kLinkSilence;
+  }
+  vigil->done.cancel();
+  stream->close();
+  if (answer.ok()) co_return std::move(answer);
+  if (vigil->struck) {
+    HF_PROBE("node.link_silent");
+    co_return make_error(ErrorCode::kTimeout, "{} says nothing", address);
+  }
+  if (answer.code() == ErrorCode::kProtocol) co_return answer.error().with_context(address);
+  co_return Error(ErrorCode::kUnavailable, address + ": " + answer.error().message());
+}
+
+// ---- Answers ------------------------------------------------------------------------------------
+
+Task<Status> NodeLink::start(std::string address, cluster::NodeCalls& calls) {
+  calls_ = &calls;
+  Result<std::unique_ptr<Listener>> listener = co_await net_.listen(std::move(address), ListenOptions());
+  HF_CO_TRY(listener);
+  listener_ = std::move(*listener);
+  address_ = listener_->address();
+  (void)spawn(serving_gate_, accept_all());
+  co_return Status();
+}
+
+Task<void> NodeLink::stop_serving() {
+  if (listener_ != nullptr) listener_->close();
+  co_await serving_gate_.close();
+  listener_.reset();
+}
+
+Task<void> NodeLink::stop() {
+  co_await stop_serving();
+  stopping_.cancel();
+  co_await gate_.close();
+}
+
+Task<void> NodeLink::accept_all() {
+  for (;;) {
+    Result<std::unique_ptr<Stream>> stream = co_await listener_->accept();
+    if (stream.code() == ErrorCode::kClosed || stream.code() == ErrorCode::kCancelled) co_return;
+    if (!stream.ok()) {
+      HF_LOG(kWarn, "node", "link_accept why=\"{}\"", stream.error().to_string());
+      Status slept = co_await world_.clock.sleep_for(kRestartPause, CancelToken(stopping_));
+      if (!slept.ok()) co_return;
+      continue;
+    }
+    if (serving_gate_.inside() > kMaxLinkCalls) {
+      HF_LOG(kWarn, "node", "link_full peer={}", (*stream)->peer());
+      continue;
+    }
+    const std::shared_ptr<Stream> accepted = std::move(*stream);
+    (void)spawn(serving_gate_, serve(accepted));
+  }
+}
+
+struct NodeLink::Beating {
+  explicit Beating(std::shared_ptr<Stream> s) : stream(std::move(s)) {}
+  std::shared_ptr<Stream> stream;
+  Mutex writing;
+  CancelSource done;
+};
+
+Task<void> NodeLink::beat(std::shared_ptr<Beating> beating) {
+  json sign = json::object();
+  sign["version"] = kLinkVersion;
+  sign["working"] = true;
+  const std::string working = packed(sign);
+  while (!beating->done.is_cancelled()) {
+    Status slept = co_await world_.clock.sleep_for(kLinkBeat, CancelToken(beating->done));
+    if (!slept.ok()) co_return;
+    co_await beating->writing.lock();
+    MutexGuard guard(beating->writing);
+    if (beating->done.is_cancelled()) co_return;
+    Status sent = co_await send(*beating->stream, working);
+    if (!sent.ok()) co_return;  // who asked has gone; what was asked goes on
+  }
+}
+
+Task<void> NodeLink::serve(std::shared_ptr<Stream> stream) {
+  Clock& clock = world_.clock;
+  const std::shared_ptr<Vigil> vigil =
+      std::make_shared<Vigil>(stream, clock.now(), kQuestionWithin, kQuestionWithin);
+  (void)spawn(serving_gate_, keep_vigil(clock, vigil));
+  Result<std::string> question = co_await receive(*stream);
+  vigil->done.cancel();
+  if (!question.ok()) {
+    HF_LOG(kWarn, "node", "link_question peer={} why=\"{}\"", stream->peer(), question.error().to_string());
+    stream->close();
+    co_return;
+  }
+  const std::shared_ptr<Beating> beating = std::make_shared<Beating>(stream);
+  (void)spawn(serving_gate_, beat(beating));
+  std::string said = co_await answer(std::move(*question));
+  beating->done.cancel();
+  co_await beating->writing.lock();
+  {
+    MutexGuard guard(beating->writing);
+    Status sent = co_await send(*stream, std::move(said));
+    if (!sent.ok()) HF_PROBE("node.link_answer_lost");
+  }
+  stream->close();
+}
+
+Task<std::string> NodeLink::answer(std::string text) {
+  const json question = json::parse(text, nullptr, false);
+  std::string call, to, name;
+  cluster::CreateSnapshot cut;
+  VolumeId volume;
+  uint64_t version = 0;
+  bool sound = question.is_object();
+  try {
+    version = question.at("version").get<uint64_t>();
+    call = question.at("call").get<std::string>();
+    to = question.at("to").get<std::string>();
+    if (call == "cut") {
+      cut.volume = question.at("volume").get<std::string>();
+      cut.name = question.at("name").get<std::string>();
+      cut.labels = question.at("labels").get<std::map<std::string, std::string>>();
+      cut.freeze = question.at("freeze").get<bool>();
+    } else if (call != "facts") {
+      volume = id_at<VolumeId>(question, "volume");
+    }
+  } catch (const json::exception&) {
+    sound = false;
+  }
+  if (!sound) co_return answer_of(Error(ErrorCode::kProtocol, "a question that makes no sense"));
+  if (version != kLinkVersion) {
+    co_return answer_of(make_error(ErrorCode::kNewerFormat, "this node speaks version {}, not {}", kLinkVersion, version));
+  }
+  if (to != self_.to_string()) {
+    co_return answer_of(make_error(ErrorCode::kUnavailable, "this is node {}, not {}", self_.to_string(), to));
+  }
+  if (call == "facts") {
+    Result<cluster::NodeFacts> facts = co_await calls_->facts();
+    if (!facts.ok()) co_return answer_of(facts.error());
+    json more = json::object();
+    more["facts"] = to_json(facts.value());
+    co_return answer_of(Status(), std::move(more));
+  }
+  if (call == "members") {
+    Result<std::vector<cluster::MemberInfo>> members = co_await calls_->members(volume);
+    if (!members.ok()) co_return answer_of(members.error());
+    json more = json::object();
+    more["members"] = to_json(members.value());
+    co_return answer_of(Status(), std::move(more));
+  }
+  Status done = make_error(ErrorCode::kMissingFeature, "this version does not know the call {}", call);
+  if (call == "converge") done = co_await calls_->converge(volume);
+  if (call == "settle") done = co_await calls_->settle(volume);
+  if (call == "let_go") done = co_await calls_->let_go(volume);
+  if (call == "detach") done = co_await calls_->detach(volume);
+  if (call == "cut") done = co_await calls_->cut(cut);
+  co_return answer_of(done);
+}
+
+}  // namespace hf::node

@@ -1,0 +1,192 @@
+#include "node/replicated_volumes.h"
+
+#include "base/log.h"
+#include "runtime/random.h"
+#include "state/txn_retry.h"
+
+namespace hf::node {
+namespace {
+
+constexpr Duration kForgetPatience = 10s;
+
+cluster::MemberInfo shown(const VolumeMember& member, bool in_sync) {
+  cluster::MemberInfo info;
+  info.replica = member.replica;
+  info.node = member.node;
+  info.pool = member.pool;
+  info.in_sync = in_sync;
+  return info;
+}
+
+}  // namespace
+
+ReplicatedVolumes::~ReplicatedVolumes() {
+  HF_ASSERT(open_.empty() && services_.empty(), "stop() was not awaited");
+}
+
+Task<void> ReplicatedVolumes::stop() {
+  while (!open_.empty()) {
+    const VolumeId volume = open_.begin()->first;
+    Status closed = co_await close(volume);
+    if (!closed.ok()) {
+      HF_LOG(kInfo, "node", "not_released volume={} why=\"{}\"", volume.to_string(), closed.error().to_string());
+    }
+  }
+  services_.clear();
+}
+
+std::map<VolumeId, std::shared_ptr<VolumeDevice>> ReplicatedVolumes::devices() const {
+  std::map<VolumeId, std::shared_ptr<VolumeDevice>> all;
+  for (const auto& [volume, open] : open_) {
+    all[volume] = std::shared_ptr<VolumeDevice>(open, open->device.get());
+  }
+  return all;
+}
+
+// One per replica, for all coordinators: what it knows of sessions and leases is in memory.
+std::shared_ptr<ReplicaService> ReplicatedVolumes::find(VolumeId volume, ReplicaId replica) {
+  std::shared_ptr<Replica> there = replicas_.find_replica(volume, replica);
+  const auto known = services_.find(replica);
+  if (there == nullptr) {
+    if (known != services_.end()) services_.erase(known);
+    return nullptr;
+  }
+  if (known != services_.end() && &known->second->replica() == there.get()) return known->second;
+  std::shared_ptr<ReplicaService> service = std::make_shared<ReplicaService>(std::move(there), &world_.clock);
+  services_[replica] = service;
+  return service;
+}
+
+Task<Status> ReplicatedVolumes::configure(VolumeId volume, LineageId lineage,
+                                          std::vector<cluster::MemberInfo> members, uint64_t epoch) {
+  VolumeConfig config;
+  config.volume = volume;
+  config.lineage = lineage;
+  config.epoch = epoch;
+  uint8_t slot = 0;
+  for (const cluster::MemberInfo& member : members) {
+    VolumeMember& out = config.members.emplace_back();
+    out.node = member.node;
+    out.pool = member.pool;
+    out.replica = member.replica;
+    out.slot = slot;
+    config.in_sync = static_cast<uint8_t>(config.in_sync | slot_bit(slot));
+    ++slot;
+  }
+  Result<StoredConfig> made = co_await configs_.create(std::move(config));
+  if (made.ok() || made.code() == ErrorCode::kAlreadyExists) co_return Status();
+  co_return made.error();
+}
+
+Task<Status> ReplicatedVolumes::forget(VolumeId volume) {
+  HF_ASSERT(!open_.contains(volume), "{} is served", volume.to_string());
+  Result<StoredConfig> there = co_await configs_.load(volume);
+  if (there.code() == ErrorCode::kNotFound) co_return Status();
+  HF_CO_TRY(there);
+  state::Txn txn;
+  const std::string key = ConfigStore::key_of(volume);
+  txn.expect(key, there->revision).remove(key);
+  Result<state::TxnOutcome> outcome = co_await state::transact_sure(store_, world_.clock, std::move(txn),
+                                                                   world_.clock.now() + kForgetPatience);
+  HF_CO_TRY(outcome);
+  if (outcome->committed) co_return Status();
+  co_return make_error(ErrorCode::kConflict, "the configuration of volume {} has changed meanwhile", volume.to_string());
+}
+
+Task<Result<std::shared_ptr<BlockDevice>>> ReplicatedVolumes::open(VolumeId volume) {
+  const auto there = open_.find(volume);
+  if (there != open_.end()) {
+    const std::shared_ptr<Open> open = there->second;
+    if (!open->device->coordinator().is_fenced()) {
+      co_return std::shared_ptr<BlockDevice>(open, open->device.get());
+    }
+    co_await abandon(volume);
+  }
+  std::shared_ptr<Open> opened = std::make_shared<Open>(std::make_unique<PeerPorts>(
+      peers_, identity_.cluster, volume, identity_.node, *this, address_of_));
+  CoordinatorSpec spec(world_.clock, configs_, *opened->ports);
+  spec.volume = volume;
+  spec.node = identity_.node;
+  spec.instance = world_.random.next();
+  Result<std::unique_ptr<Coordinator>> taken = co_await Coordinator::take_over(spec);
+  if (!taken.ok()) {
+    co_await opened->ports->close();
+    co_return taken.error();
+  }
+  opened->device = std::make_unique<VolumeDevice>(std::move(*taken));
+  HF_LOG(kInfo, "node", "volume_open volume={} epoch={}", volume.to_string(), opened->device->coordinator().epoch());
+  open_[volume] = opened;
+  co_return std::shared_ptr<BlockDevice>(opened, opened->device.get());
+}
+
+Task<void> ReplicatedVolumes::end(std::shared_ptr<Open> ended) {
+  co_await ended->ports->close();
+}
+
+Task<Status> ReplicatedVolumes::close(VolumeId volume) {
+  const auto found = open_.find(volume);
+  if (found == open_.end()) co_return Status();
+  const std::shared_ptr<Open> open = found->second;
+  open_.erase(found);
+  Status released = co_await open->device->coordinator().release();
+  co_await open->device->coordinator().close();
+  co_await end(open);
+  co_return released;
+}
+
+Task<void> ReplicatedVolumes::abandon(VolumeId volume) {
+  const auto found = open_.find(volume);
+  if (found == open_.end()) co_return;
+  const std::shared_ptr<Open> open = found->second;
+  open_.erase(found);
+  co_await open->device->coordinator().abandon();
+  co_await end(open);
+}
+
+bool ReplicatedVolumes::is_fenced(VolumeId volume) const {
+  const auto found = open_.find(volume);
+  return found != open_.end() && found->second->device->coordinator().is_fenced();
+}
+
+Result<std::shared_ptr<ReplicatedVolumes::Open>> ReplicatedVolumes::find_open(VolumeId volume) const {
+  const auto found = open_.find(volume);
+  if (found != open_.end()) return found->second;
+  return make_error(ErrorCode::kFailedPrecondition, "volume {} is not served by this node", volume.to_string());
+}
+
+Task<Status> ReplicatedVolumes::snapshot(VolumeId volume, SnapshotId snapshot) {
+  Result<std::shared_ptr<Open>> open = find_open(volume);
+  HF_CO_TRY(open);
+  Result<SnapshotInfo> cut = co_await (*open)->device->coordinator().snapshot(snapshot);
+  HF_CO_TRY(cut);
+  co_return Status();
+}
+
+Task<Status> ReplicatedVolumes::resize(VolumeId volume, uint64_t size_bytes) {
+  Result<std::shared_ptr<Open>> open = find_open(volume);
+  HF_CO_TRY(open);
+  co_return co_await (*open)->device->coordinator().resize(size_bytes);
+}
+
+Task<Result<std::vector<cluster::MemberInfo>>> ReplicatedVolumes::members(VolumeId volume) {
+  std::vector<cluster::MemberInfo> out;
+  const auto found = open_.find(volume);
+  if (found != open_.end()) {
+    for (const MemberStatus& status : found->second->device->coordinator().members()) {
+      cluster::MemberInfo& info = out.emplace_back(shown(status.member, status.in_sync));
+      info.reachable = status.reachable;
+      info.resync_bytes_total = status.resyncing ? status.resync_bytes_total : 0;
+      info.resync_bytes_done = status.resyncing ? status.resync_bytes_done : 0;
+      info.trouble = status.trouble;
+    }
+    co_return out;
+  }
+  Result<StoredConfig> stored = co_await configs_.load(volume);
+  HF_CO_TRY(stored);
+  for (const VolumeMember& member : stored->config.members) {
+    out.push_back(shown(member, (stored->config.in_sync & slot_bit(member.slot)) != 0));
+  }
+  co_return out;
+}
+
+}  // namespace hf::node
