@@ -136,8 +136,16 @@ Task<Status> Plane::begin_serving(View& view) {
   record.coordinator_instance = instance_;
   view.attachment->record.epoch = record.epoch;
   view.attachment->record.attached = false;
+  const std::string left = Catalog::left_key(view.taken_from) + record.id.to_string();
+  std::optional<KeptName> noted;
+  if (!view.taken_from.is_nil()) {
+    Result<std::optional<KeptName>> there = co_await catalog_.name(left);
+    HF_CO_TRY(there);
+    noted = std::move(there).value();
+  }
   Batch batch(catalog_);
   batch.put(view.volume).put(*view.attachment);
+  if (!view.taken_from.is_nil()) batch.leave_behind(left, noted, record.name);
   co_return co_await catalog_.commit(std::move(batch));
 }
 

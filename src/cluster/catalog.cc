@@ -68,6 +68,33 @@ Batch& Batch::free_name(const KeptName& name, const std::string& key) {
   return *this;
 }
 
+Batch& Batch::leave_behind(const std::string& key, const std::optional<KeptName>& there, const std::string& name) {
+  NameRecord record;
+  record.stamp.generation = there ? there->record.stamp.generation + 1 : 1;
+  record.stamp.writer = catalog_.writer_;
+  record.id = name;
+  txn_.expect(kRoot + key, there ? there->revision : 0);
+  txn_.put(kRoot + key, encode_record(record));
+  return *this;
+}
+
+Task<Result<std::map<VolumeId, KeptName>>> Catalog::left_behind(NodeId node) {
+  const std::string prefix = kRoot + left_key(node);
+  Result<std::vector<state::Entry>> entries = co_await state::range_all(store_, prefix, kMaxVolumes);
+  HF_CO_TRY(entries);
+  std::map<VolumeId, KeptName> left;
+  for (const state::Entry& entry : entries.value()) {
+    Result<NameRecord> record = decode_record<NameRecord>(entry.key, entry.value);
+    HF_CO_TRY(record);
+    const std::optional<VolumeId> id = VolumeId::parse(entry.key.substr(prefix.size()));
+    if (!id) co_return make_error(ErrorCode::kCorruption, "{} names no volume", entry.key);
+    KeptName& kept = left[*id];
+    kept.record = std::move(record).value();
+    kept.revision = entry.mod_revision;
+  }
+  co_return left;
+}
+
 template <typename Record>
 Task<Result<std::optional<Kept<Record>>>> Catalog::read(std::string key) {
   Result<std::optional<state::Entry>> entry = co_await store_.get(kRoot + key);

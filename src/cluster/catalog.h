@@ -63,6 +63,10 @@ class Batch {
   // Names are taken (must be free) and given back.
   Batch& take_name(const std::string& key, const std::string& id);
   Batch& free_name(const KeptName& name, const std::string& key);
+  // A volume was taken over from a node that did not answer: until that one has cleared away what it had,
+  // this says that it may. `name` of the volume, which may be gone by then.
+  // `there`: of the same key.
+  Batch& leave_behind(const std::string& key, const std::optional<KeptName>& there, const std::string& name);
   // The record must be as it was read, without being written.
   template <typename Record>
   Batch& require(const Kept<Record>& kept);
@@ -94,6 +98,9 @@ class Catalog {
   Task<Result<std::vector<KeptPool>>> pools();
   Task<Result<std::vector<KeptNode>>> nodes();
 
+  // What others have taken over from this node, by volume. free_name() strikes it off.
+  Task<Result<std::map<VolumeId, KeptName>>> left_behind(NodeId node);
+
   // Summed over all volumes. Reads every record, and decodes those that are new or changed since the
   // last call: a create among thousands of volumes needs it.
   Task<Result<std::map<PoolId, PoolPromise>>> promises();
@@ -110,6 +117,7 @@ class Catalog {
   }
   static std::string key_of(const PoolRecord& r) { return "pools/" + r.id.to_string(); }
   static std::string key_of(const NodeRecord& r) { return "nodes/" + r.id.to_string(); }
+  static std::string left_key(NodeId node) { return "left/" + node.to_string() + "/"; }
   static std::string volume_name_key(const std::string& name) { return "names/volume/" + name; }
   static std::string snapshot_name_key(VolumeId volume, const std::string& name) {
     return "names/snapshot/" + volume.to_string() + "/" + name;

@@ -238,6 +238,7 @@ Task<Status> Plane::take_from_other(View& view, bool force) {
   HF_LOG(kWarn, "cluster", "taken_over volume={} from_node={} why=\"{}\"", record.name, node_name(other),
          gone.error().message());
   // The record becomes ours with the epoch, in begin_serving().
+  view.taken_from = other;
   const Stamp stamp = view.attachment->record.stamp;
   view.attachment->record = own_attachment(record.id);
   view.attachment->record.stamp = stamp;
@@ -371,12 +372,6 @@ Task<bool> Plane::look_for_expelled(bool only_fenced) {
     Result<std::string> why = co_await expel(view.value()->volume.record, nullptr);
     if (why.ok() && why->empty()) continue;
     well = false;
-    if (only_fenced) continue;
-    const AttachmentRecord* now_at = view.value()->attachment ? &view.value()->attachment->record : nullptr;
-    findings_.push_back(fmt::format(
-        "volume {} was taken over{}{} while it was in use here: its users here get I/O errors and have to end ({})", name,
-        now_at != nullptr ? " by node " : "", now_at != nullptr ? node_name(now_at->node) : "",
-        why.ok() ? why.value() : why.error().message()));
   }
   co_return well;
 }

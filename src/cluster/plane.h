@@ -31,6 +31,7 @@ struct View {
   View() = default;
   KeptVolume volume;
   std::optional<KeptAttachment> attachment;
+  NodeId taken_from;  // by take_from_other(), without its consent; recorded by begin_serving()
 };
 
 // The right to work on a volume (or two).
@@ -222,7 +223,8 @@ class Plane {
   Task<Status> converge_attachment(View& view, bool at_start);
   Task<Result<bool>> is_wanted(const View& view);
   Task<bool> look_for_orphans();
-  Task<Result<bool>> expel_orphan(const ExportInfo& orphan, bool attached_elsewhere);
+  Task<bool> look_for_left_behind();
+  Task<Result<bool>> clear_away(VolumeId volume, std::string name);
   Task<bool> look_for_strays();
   // lost.cc
   Task<bool> look_for_lost();

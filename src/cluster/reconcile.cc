@@ -57,9 +57,10 @@ Task<bool> Plane::reconcile(bool at_start) {
   bool volumes = co_await converge_volumes(at_start);
   findings_.clear();
   bool expelled = co_await look_for_expelled(false);
+  bool left = co_await look_for_left_behind();
   bool orphans = co_await look_for_orphans();
   bool strays = co_await look_for_strays();
-  co_return pools && lost && volumes && expelled && orphans && strays;
+  co_return pools && lost && volumes && expelled && left && orphans && strays;
 }
 
 Task<bool> Plane::converge_pools() {
@@ -217,12 +218,6 @@ Task<bool> Plane::look_for_orphans() {
     if (attachment.value() && attachment.value()->record.node == options_.node) continue;
     // Not while an operation on that volume may just be attaching it.
     if (served_.contains(orphan.volume)) continue;
-    Result<bool> taken = co_await expel_orphan(orphan, attachment.value().has_value());
-    if (!taken.ok()) {
-      well = false;
-      continue;
-    }
-    if (taken.value()) continue;
     Status detached = co_await ports_.exporter.detach(orphan.volume);
     if (detached.ok()) {
       HF_PROBE("cluster.orphan_detached");
@@ -239,29 +234,49 @@ Task<bool> Plane::look_for_orphans() {
   co_return well;
 }
 
-// Of a replicated volume that this node had before: true. What still uses it here waits for nothing, so its I/O fails.
-Task<Result<bool>> Plane::expel_orphan(const ExportInfo& orphan, bool attached_elsewhere) {
-  if (ports_.volumes == nullptr) co_return false;
-  Result<std::optional<KeptVolume>> volume = co_await catalog_.volume(orphan.volume);
-  HF_CO_TRY(volume);
-  if (!volume.value() || !volume.value()->record.replicated) co_return false;
-  const std::string name = volume.value()->record.name;
+// What others took over from this node and what its kernel still has: all its I/O fails now, since nobody will ever serve
+// it again; it goes when its users have. What the kernel has no more is struck off.
+Task<bool> Plane::look_for_left_behind() {
+  if (ports_.volumes == nullptr) co_return true;
+  Result<std::map<VolumeId, KeptName>> left = co_await catalog_.left_behind(options_.node);
+  if (!left.ok()) co_return false;
+  bool well = true;
+  for (const auto& [volume, note] : left.value()) {
+    Result<bool> cleared = co_await clear_away(volume, note.record.id);
+    well = well && cleared.ok() && cleared.value();
+    if (!cleared.ok() || !cleared.value()) continue;
+    Batch batch(catalog_);
+    batch.free_name(note, Catalog::left_key(options_.node) + volume.to_string());
+    Status struck_off = co_await catalog_.commit(std::move(batch));
+    well = well && struck_off.ok();
+  }
+  co_return well;
+}
+
+Task<Result<bool>> Plane::clear_away(VolumeId volume, std::string name) {
   Result<Section> section = co_await enter(name);
   HF_CO_TRY(section);
-  Result<std::optional<View>> view = co_await load(name);
-  HF_CO_TRY(view);
-  if (!view.value() || view.value()->volume->id != orphan.volume || is_here(*view.value())) co_return true;
-  if (served_.contains(orphan.volume)) co_return true;
-  Result<std::string> kept = co_await expel(view.value()->volume.record, &orphan);
+  Result<std::optional<KeptVolume>> kept = co_await catalog_.volume(volume);
   HF_CO_TRY(kept);
-  if (!kept->empty()) {
-    findings_.push_back(fmt::format("{} is what this node had of volume {}, {}: its users here get I/O errors and have to "
-                                    "end ({})",
-                                    orphan.device, name,
-                                    attached_elsewhere ? "which another node has taken over" : "which was detached elsewhere",
-                                    kept.value()));
-  }
-  co_return true;
+  Result<std::optional<KeptAttachment>> attachment = co_await catalog_.attachment(volume);
+  HF_CO_TRY(attachment);
+  if (attachment.value() && attachment.value()->record.node == options_.node) co_return true;  // it is here again
+  Result<std::vector<ExportInfo>> orphans = co_await ports_.exporter.orphans();
+  HF_CO_TRY(orphans);
+  const auto orphan = std::find_if(orphans->begin(), orphans->end(),
+                                   [&](const ExportInfo& there) { return there.volume == volume; });
+  VolumeRecord gone;
+  gone.id = volume;
+  gone.name = name;
+  gone.size_bytes = spec::kMaxVolumeBytes;
+  const VolumeRecord& record = kept.value() ? kept.value()->record : gone;
+  Result<std::string> why = co_await expel(record, orphan == orphans->end() ? nullptr : &*orphan);
+  HF_CO_TRY(why);
+  if (why->empty()) co_return true;
+  findings_.push_back(fmt::format(
+      "volume {} was taken over{} while this node did not answer: its users here get I/O errors and have to end ({})", name,
+      attachment.value() ? " by node " + node_name(attachment.value()->record.node) : "", why.value()));
+  co_return false;
 }
 
 // Replicas that the catalog does not know: somebody's data, so they are told and kept.

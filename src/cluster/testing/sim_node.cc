@@ -48,7 +48,7 @@ Error gone(const char* what) {
 
 SimReplica* SimNode::find(PoolId pool, ReplicaId replica) {
   const auto p = pools.find(pool);
-  if (p == pools.end()) return nullptr;
+  if (p == pools.end()) return beyond == nullptr ? nullptr : beyond->find(pool, replica);
   const auto r = p->second.replicas.find(replica);
   return r == p->second.replicas.end() ? nullptr : &r->second;
 }
@@ -139,6 +139,9 @@ SimReplica* SimPorts::served(const std::string& device, const char* what) {
     node_.violated(fmt::format("{}: I/O to {}, which nobody serves", what, device));
     return nullptr;
   }
+  for (const auto& [volume, other] : node_.exports) {
+    if (other.device == device && is_fenced(volume)) return nullptr;  // an I/O error
+  }
   if (exported->refuses) {
     node_.violated(fmt::format("{}: I/O to {}, which has no data", what, device));
     return nullptr;
@@ -219,7 +222,7 @@ Task<Status> SimPorts::delete_replica(PoolId pool, ReplicaId replica) {
   const Result<PoolInfo> open = shown(pool);
   HF_CO_TRY(open);
   for (const auto& [volume, exported] : node_.exports) {
-    if (exported.replica == replica)
+    if (exported.replica == replica && !is_fenced(volume))
       node_.violated("delete_replica under its device " + exported.device);
   }
   node_.pools[pool].replicas.erase(replica);
@@ -291,7 +294,7 @@ Task<Status> SimPorts::restore_snapshot(PoolId pool, ReplicaId replica, Snapshot
   SimReplica* found = node_.find(pool, replica);
   if (found == nullptr || !found->snapshots.contains(snapshot)) co_return gone("restore_snapshot");
   for (const auto& [volume, exported] : node_.exports) {
-    if (exported.replica == replica)
+    if (exported.replica == replica && !is_fenced(volume))
       node_.violated("restore_snapshot under its device " + exported.device);
   }
   found->head = found->snapshots[snapshot];
@@ -343,6 +346,10 @@ Task<Status> SimPorts::close_volume(PoolId pool, ReplicaId replica) {
   co_return co_await after("close_volume");
 }
 
+std::shared_ptr<BlockDevice> SimPorts::device_of(PoolId pool, ReplicaId replica, uint64_t size) {
+  return std::make_shared<SimDevice>(*this, pool, replica, size);
+}
+
 SimImage* SimPorts::image_of(PoolId pool, ReplicaId replica) {
   SimReplica* found = node_.find(pool, replica);
   return found == nullptr ? nullptr : &found->head;
@@ -377,7 +384,7 @@ Task<Result<ExportInfo>> SimPorts::attach(VolumeId volume, ExportKind kind,
   if (sim_device != nullptr && exported.replica != sim_device->replica())
     node_.violated("attach of another replica over " + exported.device);
   exported.refuses = sim_device == nullptr;
-  if (exported.refuses && node_.find(exported.pool, exported.replica) != nullptr)
+  if (exported.refuses && !is_fenced(volume) && node_.find(exported.pool, exported.replica) != nullptr)
     node_.violated("I/O of " + exported.device + " refused, while its data is there");
   const SimImage* image = image_of(exported.pool, exported.replica);
   if (image != nullptr && image->has_fs && image->fs_uuid != volume.to_string())

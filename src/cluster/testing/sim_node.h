@@ -60,7 +60,17 @@ struct SimExport {
   bool refuses = false;    // served, and every I/O is an error
 };
 
+// What lies beyond one node, where several form a cluster.
+class SimBeyond {
+ public:
+  virtual ~SimBeyond() = default;
+  virtual SimReplica* find(PoolId pool, ReplicaId replica) = 0;
+  // This node served the volume, and another one has taken it over, or it was released.
+  virtual bool is_fenced(VolumeId volume) = 0;
+};
+
 struct SimNode {
+  SimBeyond* beyond = nullptr;
   std::map<PoolId, SimPool> pools;
   std::map<VolumeId, SimExport> exports;
   std::map<std::string, std::string> mounts;      // path → device, in our mount namespace
@@ -149,6 +159,8 @@ class SimPorts : public ReplicaHost, public Exporter, public Mounter, public sta
   Task<Status> freeze(std::string path, Duration limit) override;
   Task<Result<bool>> thaw(std::string path) override;
 
+  // The device of a replicated volume whose content is this replica's.
+  std::shared_ptr<BlockDevice> device_of(PoolId pool, ReplicaId replica, uint64_t size);
   // Of a device that is open.
   Task<Status> discard(PoolId pool, ReplicaId replica);
   SimImage* image_of(PoolId pool, ReplicaId replica);
@@ -165,6 +177,7 @@ class SimPorts : public ReplicaHost, public Exporter, public Mounter, public sta
   Task<Status> after(const char* what);
   void count_step();
   Result<PoolInfo> shown(PoolId id);
+  bool is_fenced(VolumeId volume) const { return node_.beyond != nullptr && node_.beyond->is_fenced(volume); }
   // Notes I/O to a device that nobody serves.
   SimReplica* served(const std::string& device, const char* what);
 

@@ -1,0 +1,356 @@
+#include "cluster/testing/sim_cluster.h"
+
+#include <algorithm>
+
+namespace hf::cluster {
+namespace {
+
+constexpr Duration kSilence = std::chrono::milliseconds(700);
+
+}  // namespace
+
+// ---- Who serves what ----------------------------------------------------------------------------
+
+class SimCluster::Volumes final : public VolumeHost {
+ public:
+  Volumes(SimCluster& cluster, Member& self, Life& life) : cluster_(cluster), self_(self), life_(life) {}
+
+  Task<Status> configure(VolumeId volume, LineageId, std::vector<MemberInfo> members, uint64_t) override {
+    Status come = co_await pass("configure");
+    HF_CO_TRY(come);
+    if (cluster_.shared_.contains(volume)) co_return Status();
+    for (MemberInfo& member : members) member.in_sync = true;
+    cluster_.shared_[volume].members = std::move(members);
+    co_return co_await pass("configure");
+  }
+  Task<Status> forget(VolumeId volume) override {
+    Status come = co_await pass("forget");
+    HF_CO_TRY(come);
+    const auto found = cluster_.shared_.find(volume);
+    if (found == cluster_.shared_.end()) co_return Status();
+    if (found->second.owner == &self_) self_.world.violated("forget of a volume that is served here");
+    cluster_.shared_.erase(found);
+    co_return co_await pass("forget");
+  }
+  Task<Result<std::shared_ptr<BlockDevice>>> open(VolumeId volume) override {
+    Status come = co_await pass("open");
+    HF_CO_TRY(come);
+    const auto found = cluster_.shared_.find(volume);
+    if (found == cluster_.shared_.end()) {
+      co_return make_error(ErrorCode::kNotFound, "volume {} has no configuration", volume.to_string());
+    }
+    bool answered = false;
+    for (const MemberInfo& member : found->second.members) {
+      for (const auto& node : cluster_.nodes_) answered |= node->id == member.node && has_open(*node, member.pool);
+    }
+    if (!answered) co_return Error(ErrorCode::kUnavailable, "no member that is in sync answers");
+    found->second.owner = &self_;
+    found->second.incarnation = self_.incarnations;
+    open_.insert(volume);
+    Status back = co_await pass("open");
+    HF_CO_TRY(back);
+    const auto still = cluster_.shared_.find(volume);
+    if (still == cluster_.shared_.end()) co_return Error(ErrorCode::kConflict, "it is gone");
+    const MemberInfo& first = still->second.members.front();
+    const SimReplica* content = cluster_.canonical(still->second);
+    if (content == nullptr) co_return Error(ErrorCode::kUnavailable, "its replicas are gone");
+    std::shared_ptr<BlockDevice> device = life_.ports.device_of(first.pool, first.replica, content->head.size);
+    co_return device;
+  }
+  Task<Status> close(VolumeId volume) override {
+    Status come = co_await pass("close");
+    HF_CO_TRY(come);
+    give_up(volume);
+    co_return Status();
+  }
+  Task<void> abandon(VolumeId volume) override {
+    Status come = co_await pass("abandon");
+    (void)come.ok();
+    give_up(volume);
+  }
+  bool is_open(VolumeId volume) const override { return open_.contains(volume); }
+  bool is_fenced(VolumeId volume) const override { return open_.contains(volume) && self_.is_fenced(volume); }
+  Task<Status> snapshot(VolumeId volume, SnapshotId snapshot) override {
+    Status come = co_await pass("snapshot");
+    HF_CO_TRY(come);
+    if (self_.is_fenced(volume)) co_return Error(ErrorCode::kFenced, "another node has it");
+    Shared& shared = cluster_.shared_[volume];
+    const SimReplica* content = cluster_.canonical(shared);
+    if (content == nullptr) co_return Error(ErrorCode::kNotFound, "no replica");
+    SimImage image = content->head;
+    image.torn = false;
+    for (const auto& [exported, device] : self_.world.exports) {
+      if (exported != volume || !self_.world.is_mounted(device.device)) continue;
+      image.torn = !self_.world.is_frozen(device.device, life_.life.loop().now());
+    }
+    for (const MemberInfo& member : shared.members) {
+      SimReplica* replica = self_.find(member.pool, member.replica);
+      if (replica != nullptr) replica->snapshots.try_emplace(snapshot, image);
+    }
+    co_return co_await pass("snapshot");
+  }
+  Task<Status> resize(VolumeId volume, uint64_t size_bytes) override {
+    Status come = co_await pass("resize");
+    HF_CO_TRY(come);
+    if (self_.is_fenced(volume)) co_return Error(ErrorCode::kFenced, "another node has it");
+    for (const MemberInfo& member : cluster_.shared_[volume].members) {
+      SimReplica* replica = self_.find(member.pool, member.replica);
+      if (replica != nullptr) replica->head.size = std::max(replica->head.size, size_bytes);
+    }
+    co_return co_await pass("resize");
+  }
+  Task<Result<std::vector<MemberInfo>>> members(VolumeId volume) override {
+    const auto found = cluster_.shared_.find(volume);
+    if (found == cluster_.shared_.end()) co_return Error(ErrorCode::kNotFound, "no configuration");
+    co_return found->second.members;
+  }
+
+ private:
+  static bool has_open(const Member& node, PoolId pool) {
+    if (node.life == nullptr || node.life->life.is_dead()) return false;
+    const auto found = node.world.pools.find(pool);
+    return found != node.world.pools.end() && found->second.opened_by.contains(node.world.living);
+  }
+  Task<Status> pass(const char* what) {
+    if (life_.life.is_dead()) co_return sim::dead_error(what);
+    sim::Delay delay(life_.life, life_.life.loop().now() + static_cast<int64_t>(cluster_.prng_.below(2'000'000)));
+    bool came = co_await delay;
+    if (!came || life_.life.is_dead()) co_return sim::dead_error(what);
+    co_return Status();
+  }
+  void give_up(VolumeId volume) {
+    if (open_.erase(volume) == 0) return;
+    const auto found = cluster_.shared_.find(volume);
+    if (found != cluster_.shared_.end() && !self_.is_fenced(volume)) found->second.owner = nullptr;
+  }
+
+  SimCluster& cluster_;
+  Member& self_;
+  Life& life_;
+  std::set<VolumeId> open_;
+};
+
+bool SimCluster::Member::is_fenced(VolumeId volume) {
+  const auto found = cluster.shared_.find(volume);
+  if (found == cluster.shared_.end()) return true;
+  return found->second.owner != this || found->second.incarnation != incarnations;
+}
+
+SimReplica* SimCluster::Member::find(PoolId pool, ReplicaId replica) {
+  for (const auto& node : cluster.nodes_) {
+    const auto found = node->world.pools.find(pool);
+    if (found == node->world.pools.end()) continue;
+    const auto there = found->second.replicas.find(replica);
+    return there == found->second.replicas.end() ? nullptr : &there->second;
+  }
+  return nullptr;
+}
+
+SimReplica* SimCluster::canonical(const Shared& shared) {
+  const MemberInfo& first = shared.members.front();
+  return nodes_.front()->find(first.pool, first.replica);
+}
+
+// ---- What nodes ask of each other ---------------------------------------------------------------
+
+class SimCluster::Calls final : public NodeCalls {
+ public:
+  Calls(SimCluster& cluster, Member& from, NodeId to) : cluster_(cluster), from_(from), to_(to) {}
+  Task<Result<NodeFacts>> facts() override {
+    Result<ControlPlane*> there = co_await arrive();
+    HF_CO_TRY(there);
+    Result<NodeFacts> facts = co_await (*there)->facts();
+    co_return facts;
+  }
+  Task<Status> converge(VolumeId volume) override {
+    Result<ControlPlane*> there = co_await arrive();
+    HF_CO_TRY(there);
+    Status done = co_await (*there)->converge(volume);
+    co_return unless_dead(done);
+  }
+  Task<Status> settle(VolumeId volume) override {
+    Result<ControlPlane*> there = co_await arrive();
+    HF_CO_TRY(there);
+    Status done = co_await (*there)->settle(volume);
+    co_return unless_dead(done);
+  }
+  Task<Status> let_go(VolumeId volume) override {
+    Result<ControlPlane*> there = co_await arrive();
+    HF_CO_TRY(there);
+    Status done = co_await (*there)->let_go(volume);
+    co_return unless_dead(done);
+  }
+  Task<Status> detach(VolumeId volume) override {
+    Result<ControlPlane*> there = co_await arrive();
+    HF_CO_TRY(there);
+    Status done = co_await (*there)->detach(volume);
+    co_return unless_dead(done);
+  }
+  Task<Status> cut(CreateSnapshot request) override {
+    Result<ControlPlane*> there = co_await arrive();
+    HF_CO_TRY(there);
+    Status done = co_await (*there)->cut(request);
+    co_return unless_dead(done);
+  }
+  Task<Result<std::vector<MemberInfo>>> members(VolumeId volume) override {
+    Result<ControlPlane*> there = co_await arrive();
+    HF_CO_TRY(there);
+    Result<std::vector<MemberInfo>> members = co_await (*there)->members(volume);
+    co_return members;
+  }
+
+ private:
+  Task<Result<ControlPlane*>> arrive() {
+    sim::Incarnation& life = from_.life->life;
+    if (life.is_dead()) co_return sim::dead_error("ask");
+    Member* to = nullptr;
+    for (const auto& node : cluster_.nodes_) {
+      if (node->id == to_) to = node.get();
+    }
+    const bool silent = to != nullptr && !cluster_.reaches(from_, *to);
+    const int64_t takes = silent ? kSilence.count() : static_cast<int64_t>(cluster_.prng_.below(1'000'000));
+    sim::Delay delay(life, life.loop().now() + takes);
+    bool came = co_await delay;
+    if (!came || life.is_dead()) co_return sim::dead_error("ask");
+    if (silent) co_return Error(ErrorCode::kTimeout, "says nothing");
+    if (to == nullptr || to->life == nullptr || to->life->life.is_dead()) {
+      co_return Error(ErrorCode::kUnavailable, "nobody listens there");
+    }
+    co_return &to->life->control;
+  }
+  // Who was asked died in the middle.
+  static Status unless_dead(const Status& done) {
+    if (done.code() != ErrorCode::kCancelled && done.code() != ErrorCode::kClosed) return done;
+    return Error(ErrorCode::kUnavailable, done.error().message());
+  }
+
+  SimCluster& cluster_;
+  Member& from_;
+  const NodeId to_;
+};
+
+class SimCluster::Links final : public Peers {
+ public:
+  Links(SimCluster& cluster, Member& self) : cluster_(cluster), self_(self) {}
+  void know(NodeId, std::string) override {}
+  NodeCalls& node(NodeId node) override {
+    std::unique_ptr<Calls>& calls = nodes_[node];
+    if (!calls) calls = std::make_unique<Calls>(cluster_, self_, node);
+    return *calls;
+  }
+
+ private:
+  SimCluster& cluster_;
+  Member& self_;
+  std::map<NodeId, std::unique_ptr<Calls>> nodes_;
+};
+
+bool SimCluster::reaches(const Member& from, const Member& to) const {
+  return !cuts_.contains(std::minmax(from.index, to.index));
+}
+
+// ---- Life ---------------------------------------------------------------------------------------
+
+SimCluster::Life::Life(SimCluster& cluster, Member& member)
+    : life(cluster.loop_, member.world.living, cluster.prng_.fork()),
+      clock(life, cluster.model_),
+      entropy(cluster.prng_.fork()),
+      ports(member.world, life, cluster.prng_.fork(), cluster.faults),
+      store(cluster.server_, clock, &ports),
+      volumes(std::make_unique<Volumes>(cluster, member, *this)),
+      links(std::make_unique<Links>(cluster, member)),
+      control(ControlPorts{ports, ports, ports, store, clock, entropy, volumes.get(), links.get()},
+              cluster.options(member)) {
+  ports.set_store(&store);
+}
+
+SimCluster::SimCluster(uint64_t seed, size_t nodes)
+    : loop_(seed),
+      prng_(seed ^ 0xc1u),
+      forever_(loop_, 1, prng_.fork()),
+      model_(prng_.fork()),
+      clock_(forever_, model_),
+      server_(clock_) {
+  for (size_t i = 0; i < nodes; ++i) {
+    nodes_.push_back(std::make_unique<Member>(*this, i));
+    nodes_.back()->id = NodeId::from_random(prng_.next(), prng_.next());
+  }
+}
+
+SimCluster::~SimCluster() {
+  for (size_t i = 0; i < size(); ++i) {
+    if (is_up(i)) loop_.run(stop(i));
+  }
+  loop_.run(server_.close());
+}
+
+ControlOptions SimCluster::options(const Member& member) const {
+  ControlOptions options;
+  options.node = member.id;
+  options.node_name = std::string("node-") + static_cast<char>('a' + member.index);
+  options.address = options.node_name;
+  options.version = "test";
+  options.boot_id = member.boot;
+  options.mount_root = "/m";
+  options.capabilities.clone = true;
+  options.capabilities.sticky = true;
+  options.capabilities.max_replicas = 3;
+  return options;
+}
+
+Task<Status> SimCluster::start(size_t node) {
+  Member& member = *nodes_[node];
+  HF_ASSERT(!member.life);
+  ++member.incarnations;
+  member.world.living = 100 * (node + 1) + member.incarnations;
+  member.life = std::make_unique<Life>(*this, member);
+  co_return co_await member.life->control.start();
+}
+
+Task<void> SimCluster::crash(size_t node) {
+  Member& member = *nodes_[node];
+  member.life->ports.kill();
+  Status stopped = co_await member.life->control.stop();
+  (void)stopped.ok();
+  member.life.reset();
+  ++member.incarnations;  // what it served is served by nobody
+}
+
+Task<void> SimCluster::reboot(size_t node) {
+  if (is_up(node)) co_await crash(node);
+  nodes_[node]->world.reboot();
+  nodes_[node]->boot += "'";
+}
+
+Task<void> SimCluster::stop(size_t node) {
+  Member& member = *nodes_[node];
+  Status stopped = co_await member.life->control.stop();
+  (void)stopped.ok();
+  co_await member.life->store.close();
+  member.life.reset();
+  ++member.incarnations;
+}
+
+size_t SimCluster::replicas(size_t node) const {
+  size_t count = 0;
+  for (const auto& [id, pool] : nodes_[node]->world.pools) count += pool.replicas.size();
+  return count;
+}
+
+Task<void> SimCluster::sleep(Duration d) {
+  Status slept = co_await clock_.sleep_for(d, CancelToken());
+  HF_ASSERT(slept.ok());
+}
+
+bool SimCluster::write(size_t node, VolumeId volume) {
+  Member& member = *nodes_[node];
+  const auto exported = member.world.exports.find(volume);
+  if (exported == member.world.exports.end() || exported->second.served_by != member.world.living) return false;
+  if (exported->second.refuses || member.is_fenced(volume)) return false;
+  SimReplica* content = member.find(exported->second.pool, exported->second.replica);
+  if (content == nullptr) return false;
+  ++content->head.data;
+  return true;
+}
+
+}  // namespace hf::cluster
