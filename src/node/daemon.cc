@@ -16,6 +16,9 @@ namespace hf::node {
 namespace {
 
 constexpr Duration kLockPatience = 3s;
+constexpr uint32_t kMaxReplicas = 3;  // of a volume
+// What a node that was away left half done is tried again that soon: its neighbours may have come back since.
+constexpr Duration kReconcileSoon = 2s;
 // Twice as many as may drive a pool or a mount at once: where all of those hang, Docker's lists are still answered.
 constexpr size_t kDockerThreads = 32;
 
@@ -189,9 +192,38 @@ Task<Status> Daemon::start_control() {
   Result<std::string> boot_id =
       co_await world.fs.read_file("/proc/sys/kernel/random/boot_id", 4096);
   if (boot_id.ok()) options.boot_id = boot_id->substr(0, 36);
-  cluster::ControlPorts ports{*host_, *exporter_, *mounter_, store(), world.clock, world.random};
+  if (membership_) {
+    Status replication = co_await start_replication();
+    HF_CO_TRY(replication);
+    options.capabilities.max_replicas = kMaxReplicas;
+    options.reconcile_soon = kReconcileSoon;
+  }
+  cluster::ControlPorts ports{*host_, *exporter_, *mounter_, store(), world.clock, world.random,
+                              volumes_.get(), link_.get()};
   control_ = std::make_unique<cluster::ControlPlane>(ports, options);
+  if (link_) {
+    const auto port = static_cast<uint16_t>(membership_->peer_port() + kNodePortOffset);
+    Status linked = co_await link_->start("tcp:" + host_port(membership_->address(), port), *control_);
+    HF_CO_TRY(linked);
+  }
   co_return co_await control_->start();
+}
+
+// Others' coordinators find this node's replicas as soon as its pools are open.
+Task<Status> Daemon::start_replication() {
+  World& world = real_->world();
+  Network& peers = membership_->network();
+  link_ = std::make_unique<NodeLink>(world, peers, identity_.node);
+  std::function<std::string(NodeId)> address_of = [link = link_.get()](NodeId node) {
+    return link->replicas_at(node);
+  };
+  volumes_ = std::make_unique<ReplicatedVolumes>(world, peers, *host_, store(), identity_, std::move(address_of));
+  const std::string address = "tcp:" + host_port(membership_->address(), membership_->peer_port());
+  Result<std::unique_ptr<Listener>> listener = co_await peers.listen(address, ListenOptions());
+  if (!listener.ok()) co_return listener.error().with_context("peer_port");
+  replicas_server_ = std::make_unique<PeerServer>(identity_.cluster, *volumes_);
+  replicas_server_->start(std::move(*listener));
+  co_return Status();
 }
 
 Task<Status> Daemon::start_nbd() {
@@ -221,7 +253,7 @@ Status Daemon::start_sockets() {
   HF_TRY(grpc_server);
   grpc_server_ = std::move(*grpc_server);
   if (config_.http_port != 0) {
-    http_api_ = std::make_unique<HttpApi>(*control_, *host_, *bridge_, HF_VERSION);
+    http_api_ = std::make_unique<HttpApi>(*control_, *host_, volumes_.get(), *bridge_, HF_VERSION);
     api::HttpServerOptions options;
     options.tcp_host = config_.http_host;
     options.tcp_port = config_.http_port;
@@ -297,6 +329,7 @@ Task<void> Daemon::stop() {
   if (host_) host_->release_held();
   if (nbd_) co_await nbd_->stop();
   nbd_.reset();
+  if (link_) co_await link_->stop_serving();
   if (control_) {
     Status parked = co_await control_->stop();
     if (!parked.ok()) HF_LOG(kWarn, "node", "park_failed error=\"{}\"", parked.error().to_string());
@@ -304,11 +337,17 @@ Task<void> Daemon::stop() {
     Status parked = co_await exports_->park();
     if (!parked.ok()) HF_LOG(kWarn, "node", "park_failed error=\"{}\"", parked.error().to_string());
   }
+  if (replicas_server_) co_await replicas_server_->stop();
+  replicas_server_.reset();
+  if (volumes_) co_await volumes_->stop();
+  if (link_) co_await link_->stop();
   if (host_) {
     Status drained = co_await host_->stop();
     if (!drained.ok()) HF_LOG(kWarn, "node", "drain_failed error=\"{}\"", drained.error().to_string());
   }
   control_.reset();
+  volumes_.reset();
+  link_.reset();
   mounter_.reset();
   mounts_.reset();
   host_.reset();

@@ -20,6 +20,8 @@
 #include "node/membership.h"
 #include "node/metrics.h"
 #include "node/mount_adapter.h"
+#include "node/node_link.h"
+#include "node/replicated_volumes.h"
 #include "node/store_host.h"
 #include "runtime/cancel.h"
 #include "state/held_store.h"
@@ -58,6 +60,7 @@ class Daemon {
   Task<Status> start_state(CancelToken stop);
   Task<Status> open_embedded();
   Task<Status> start_control();
+  Task<Status> start_replication();
   Task<Status> start_nbd();
   Task<void> end_holder();
   Status start_sockets();
@@ -81,6 +84,10 @@ class Daemon {
   std::unique_ptr<StoreHost> host_;
   std::unique_ptr<mount::Mounter> mounts_;
   std::unique_ptr<MountAdapter> mounter_;
+  // Of a member: the other nodes, volumes with replicas on them, and this node's replicas for them.
+  std::unique_ptr<NodeLink> link_;
+  std::unique_ptr<ReplicatedVolumes> volumes_;
+  std::unique_ptr<PeerServer> replicas_server_;
   std::unique_ptr<cluster::ControlPlane> control_;
 
   std::unique_ptr<nbd::NbdServer> nbd_;

@@ -1,5 +1,7 @@
 #include "node/metrics.h"
 
+#include <algorithm>
+
 #include <prometheus/metric_family.h>
 #include <prometheus/text_serializer.h>
 
@@ -75,8 +77,7 @@ void add_pool(Families* out, const StoreHost::PoolView& pool) {
   out->counter("holdfast_pool_drained_bytes_total", "Bytes drained into the image", labels, number(s.drained_bytes));
 }
 
-void add_device(Families* out, const ReplicaId& replica, const DeviceStats& s) {
-  const Labels labels = {{"replica", replica.to_string()}};
+void add_device(Families* out, const Labels& labels, const DeviceStats& s) {
   out->counter("holdfast_volume_reads_total", "Reads", labels, number(s.reads));
   out->counter("holdfast_volume_writes_total", "Writes and zeroes", labels, number(s.writes));
   out->counter("holdfast_volume_discards_total", "Discards", labels, number(s.discards));
@@ -89,17 +90,29 @@ void add_device(Families* out, const ReplicaId& replica, const DeviceStats& s) {
 
 }  // namespace
 
-std::string metrics_text(const StoreHost& host, const std::string& version) {
+std::string metrics_text(const StoreHost& host, const ReplicatedVolumes* volumes, const std::string& version) {
   Families families;
   families.gauge("holdfast_build_info", "Always 1", {{"version", version}}, 1);
   for (const StoreHost::PoolView& pool : host.pools()) add_pool(&families, pool);
   for (const auto& [replica, device] : host.devices()) {
-    add_device(&families, replica, device->stats());
+    add_device(&families, {{"replica", replica.to_string()}}, device->stats());
+  }
+  if (volumes != nullptr) {
+    for (const auto& [volume, device] : volumes->devices()) {
+      const Labels labels = {{"volume", volume.to_string()}};
+      add_device(&families, labels, device->stats());
+      const std::vector<MemberStatus> members = device->coordinator().members();
+      const auto in_sync = std::count_if(members.begin(), members.end(), [](const auto& m) { return m.in_sync; });
+      families.gauge("holdfast_volume_replicas", "Replicas of a volume that this node serves", labels,
+                     static_cast<double>(members.size()));
+      families.gauge("holdfast_volume_replicas_in_sync", "Those that have every acknowledged write", labels,
+                     static_cast<double>(in_sync));
+    }
   }
   return families.text();
 }
 
-Task<Result<std::string>> HttpApi::metrics() { co_return metrics_text(host_, version_); }
+Task<Result<std::string>> HttpApi::metrics() { co_return metrics_text(host_, volumes_, version_); }
 
 api::HttpResponse HttpApi::handle(const api::HttpRequest& request) {
   api::HttpResponse response;

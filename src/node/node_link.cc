@@ -6,6 +6,7 @@
 
 #include "base/crc32c.h"
 #include "base/log.h"
+#include "node/membership.h"
 #include "runtime/fault_point.h"
 
 namespace hf::node {
@@ -277,7 +278,7 @@ NodeLink::~NodeLink() { HF_ASSERT(gate_.inside() == 0 && listener_ == nullptr, "
 void NodeLink::know(NodeId node, std::string address) { addresses_[node] = std::move(address); }
 
 cluster::NodeCalls& NodeLink::node(NodeId node) {
-  std::unique_ptr<Calls>& calls = nodes_[node];
+  std::unique_ptr<cluster::NodeCalls>& calls = nodes_[node];
   if (!calls) calls = std::make_unique<Calls>(*this, node);
   return *calls;
 }
@@ -293,8 +294,8 @@ std::string NodeLink::link_at(NodeId node) const {
   const size_t colon = found->second.rfind(':');
   if (colon == std::string::npos) return {};
   const int port = std::atoi(found->second.c_str() + colon + 1);
-  if (port <= 0 || port + kLinkPortOffset > 65535) return {};
-  return fmt::format("tcp:{}:{}", found->second.substr(0, colon), port + kLinkPortOffset);
+  if (port <= 0 || port + kNodePortOffset > 65535) return {};
+  return fmt::format("tcp:{}:{}", found->second.substr(0, colon), port + kNodePortOffset);
 }
 
 Task<Result<std::string>> NodeLink::ask(NodeId node, std::string question) {

@@ -27,7 +27,6 @@ inline constexpr Duration kLinkConnect = 500ms;       // a connection, TLS inclu
 inline constexpr Duration kLinkBeat = 200ms;
 inline constexpr Duration kLinkSilence = 700ms;
 inline constexpr Duration kLinkPatience = 60s;        // for all of an answer
-inline constexpr int kLinkPortOffset = 2;             // from the first of a node's ports
 inline constexpr size_t kMaxLinkCalls = 256;          // served at a time
 
 // Pure: what a question or an answer is made of.
@@ -70,7 +69,7 @@ class NodeLink final : public cluster::Peers {
   std::unique_ptr<Listener> listener_;
   std::string address_;
   std::map<NodeId, std::string> addresses_;  // "host:port" of the first of a node's ports
-  std::map<NodeId, std::unique_ptr<Calls>> nodes_;
+  std::map<NodeId, std::unique_ptr<cluster::NodeCalls>> nodes_;
   CancelSource stopping_;
   Gate serving_gate_;
   Gate gate_;

@@ -25,14 +25,19 @@ ReplicatedVolumes::~ReplicatedVolumes() {
 }
 
 Task<void> ReplicatedVolumes::stop() {
-  while (!open_.empty()) {
-    const VolumeId volume = open_.begin()->first;
-    Status closed = co_await close(volume);
-    if (!closed.ok()) {
-      HF_LOG(kInfo, "node", "not_released volume={} why=\"{}\"", volume.to_string(), closed.error().to_string());
-    }
-  }
+  // All at once: each may wait for a state store that is away.
+  Gate closing;
+  std::vector<VolumeId> all;
+  for (const auto& [volume, open] : open_) all.push_back(volume);
+  for (const VolumeId& volume : all) (void)spawn(closing, close_last(volume));
+  co_await closing.close();
   services_.clear();
+}
+
+Task<void> ReplicatedVolumes::close_last(VolumeId volume) {
+  Status closed = co_await close(volume);
+  if (closed.ok()) co_return;
+  HF_LOG(kInfo, "node", "not_released volume={} why=\"{}\"", volume.to_string(), closed.error().to_string());
 }
 
 std::map<VolumeId, std::shared_ptr<VolumeDevice>> ReplicatedVolumes::devices() const {

@@ -64,6 +64,7 @@ class ReplicatedVolumes final : public cluster::VolumeHost, public ReplicaDirect
   };
   Result<std::shared_ptr<Open>> find_open(VolumeId volume) const;
   Task<void> end(std::shared_ptr<Open> ended);
+  Task<void> close_last(VolumeId volume);
 
   World world_;
   Network& peers_;
