@@ -16,7 +16,9 @@ using Stub = v1::Volumes::Stub;
 
 std::string replicas_text(const v1::Volume& volume) {
   int online = 0;
-  for (const v1::Replica& replica : volume.replicas()) online += replica.state() == "online";
+  for (const v1::Replica& replica : volume.replicas()) {
+    online += replica.state() == "online" && replica.in_sync();
+  }
   return fmt::format("{}/{}", online, volume.replicas_size());
 }
 
@@ -35,9 +37,15 @@ std::string describe(const v1::Volume& volume) {
   fields.add("snapshots", std::to_string(volume.snapshot_count()));
   fields.add("created", format_utc(volume.created().seconds()));
   for (const v1::Replica& replica : volume.replicas()) {
-    fields.add("replica", fmt::format("{} ({})", replica.id(), replica.state()));
-    fields.add("  on node", replica.node());
+    std::string state = replica.state() + (replica.in_sync() ? "" : ", not in sync");
+    if (replica.resync_bytes_total() > 0) {
+      state += fmt::format(", {} of {} copied", format_size(replica.resync_bytes_done()),
+                           format_size(replica.resync_bytes_total()));
+    }
+    fields.add("replica", fmt::format("{} ({})", replica.id(), state));
+    fields.add("  on node", replica.node_name().empty() ? replica.node() : replica.node_name());
     fields.add("  in pool", replica.pool());
+    fields.add("  message", replica.message());
   }
   if (volume.has_attachment()) {
     const v1::Attachment& at = volume.attachment();
@@ -238,20 +246,31 @@ void add_resize_and_update(CLI::App& volume, Context& context) {
 void add_attach_and_detach(CLI::App& volume, Context& context) {
   struct Args {
     std::string name, kind;
+    bool force = false, yes = false;
   };
   auto args = std::make_shared<Args>();
   CLI::App* attach = volume.add_subcommand("attach", "Make the volume a block device on this node");
   attach->add_option("volume", args->name, "name or id")->required();
   attach->add_option("--export", args->kind,
                      "ublk, nbd, fuse or nbd-server (default: the best that the kernel has)");
+  attach->add_flag("--force", args->force, "also from a node that is alive and uses it");
+  attach->add_flag("--yes", args->yes, "with --force: do not ask");
   attach->footer(
+      "With --force a volume that another node uses is taken from it: its users there get I/O\n"
+      "errors from then on and have to be restarted. What was acknowledged to them is kept.\n\n"
       "Nothing is formatted or mounted: for databases on raw devices, and to look at a volume "
       "whose file\n"
       "system does not mount. It stays attached until \"volume detach\".\n\n"
       "Examples:\n  holdfast volume attach raw\n  holdfast volume attach raw --export nbd-server");
   attach->callback([&context, args] {
     context.action = [&context, args](Client& client) {
+      Status sure;
+      if (args->force) {
+        sure = confirm(args->yes, fmt::format("Take volume {} from whoever uses it on another node?", args->name));
+      }
+      if (!sure.ok()) return context.output.fail(sure.error());
       v1::AttachVolumeRequest request;
+      request.set_force(args->force);
       request.set_volume(args->name);
       request.set_export_(args->kind);
       return show(client, context.output, request, &Stub::Attach, where_it_is);

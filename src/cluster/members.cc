@@ -230,7 +230,7 @@ Task<Status> Plane::take_from_other(View& view, bool force) {
   }
   if (gone.code() == ErrorCode::kInUse && !force) {
     co_return make_error(ErrorCode::kInUse,
-                         "{}: {}; end its users there, or take it from them: holdfast volume attach {} --force",
+                         "{}: {}. Or take it from its users there: holdfast volume attach {} --force",
                          where, gone.error().message(), record.name);
   }
   if (!silent && gone.code() != ErrorCode::kInUse) co_return gone.error().with_context(where);

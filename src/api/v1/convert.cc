@@ -46,6 +46,11 @@ void fill(const cluster::VolumeInfo& from, holdfast::v1::Volume* to) {
     out->set_node(replica.node.to_string());
     out->set_pool(replica.pool.to_string());
     out->set_state(to_string(replica.state));
+    out->set_node_name(replica.node_name);
+    out->set_in_sync(replica.in_sync);
+    out->set_resync_bytes_total(replica.resync_bytes_total);
+    out->set_resync_bytes_done(replica.resync_bytes_done);
+    out->set_message(replica.message);
   }
   if (from.attachment) {
     holdfast::v1::Attachment* out = to->mutable_attachment();

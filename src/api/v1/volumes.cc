@@ -85,6 +85,7 @@ class Volumes final : public v1::Volumes::Service {
     Result<cluster::ExportKind> kind = parse_export_kind(in->export_());
     if (!kind.ok()) return to_grpc(kind, rpc);
     cluster::AttachVolume request;
+    request.force = in->force();
     request.name = in->volume();
     request.kind = *kind;
     return reply(rpc, out, [this, request] { return context_.control.attach_volume(request); });

@@ -1,0 +1,94 @@
+"""Clusters of real daemons, each on a host of its own on one network."""
+import json
+import os
+import subprocess
+
+from harness.base import need_program, wait_until
+from harness.case import SystemTest
+from harness.holdfastd import Holdfastd
+from harness.lan import Lan
+
+
+class Writer:
+    """Writes numbered lines durably into a file of a volume, for as long as it may; any error ends it."""
+
+    SCRIPT = 'i=0; while [ ! -e "$2" ]; do i=$((i+1)); echo $i >> "$1" && sync "$1" || exit 1; done; echo $i > "$3"'
+
+    def __init__(self, host, folder, name="lines"):
+        self.path = os.path.join(folder, name)
+        self.stop_file, self.count_file = host.path("stop-" + name), host.path("written-" + name)
+        self.host = host
+        self.process = host.start(["sh", "-c", self.SCRIPT, "sh", self.path, self.stop_file, self.count_file], host.path(name + ".log"))
+
+    def lines(self):
+        """How many; 0 before the first."""
+        return len(self.host.run(["cat", self.path], check=False).stdout.split())
+
+    def finish(self, case):
+        open(self.stop_file, "w", encoding="utf-8").close()
+        case.assertEqual(self.process.wait(120), 0, "the writer saw an error")
+        with open(self.count_file, encoding="utf-8") as stream:
+            written = int(stream.read())
+        case.assertEqual([int(line) for line in self.host.run(["cat", self.path]).stdout.split()], list(range(1, written + 1)))
+        return written
+
+
+class ClusterTest(SystemTest):
+    """Daemons in network namespaces of one network, with a cluster's own etcd members."""
+    def setUp(self):
+        super().setUp()
+        need_program("etcd", "etcd-server")
+        self.ctl = need_program("etcdctl", "etcd-client")
+        self.lan = Lan(self.environment)
+        self.addCleanup(self.lan.stop)
+        self.nodes = []
+
+    def end_nodes(self):
+        """Volumes first, for which the state store must have its majority; then all daemons. Before any host ends."""
+        nodes, self.nodes = self.nodes, []
+        for node in nodes:
+            if not node.running:
+                node.spawn()
+        for node in nodes:
+            node.wait_ready(120)
+        for node in nodes:
+            node.release_volumes(node.json("cluster", "status")["node"])
+        for node in nodes:
+            node.stop()
+            node.end_holder()
+            node.close_pools()
+
+    def node(self, name, config=()):
+        host = self.make_host(name, net=True)
+        address = self.lan.plug(host)
+        daemon = Holdfastd(host, config)
+        daemon.address = address
+        self.nodes.append(daemon)
+        self.addCleanup(self.end_nodes)
+        daemon.start()
+        return daemon
+
+    def token(self, daemon, *more):
+        return daemon.holdfast("cluster", "token", "create", *more).stdout.strip()
+
+    def join(self, by, name, config=()):
+        daemon = self.node(name, config)
+        joined = json.loads(daemon.holdfast("cluster", "join", "-", "--json", text_input=self.token(by), timeout=180).stdout)
+        self.assertTrue(joined["member"], joined)
+        self.assertEqual(joined["cluster"], by.json("cluster", "status")["cluster"])
+        return daemon
+
+    def voters(self, daemon):
+        trust = os.path.join(daemon.state_dir, "trust")
+        environment = {**self.environment, "ETCDCTL_API": "3"}
+        listed = subprocess.run(daemon.host.enter(
+            [self.ctl, f"--endpoints={daemon.address}:2379", f"--cacert={trust}/ca.pem", f"--cert={trust}/node.pem",
+             f"--key={trust}/node.pem", "member", "list", "-w", "json"]), env=environment, capture_output=True, text=True, timeout=60, check=False)
+        if listed.returncode != 0:
+            return []
+        return [member for member in json.loads(listed.stdout)["members"] if not member.get("isLearner")]
+
+    def wait_voters(self, nodes, count):
+        for node in nodes:
+            wait_until(f"{count} etcd members that vote, seen at {node.address}", lambda node=node: len(self.voters(node)) == count,
+                       seconds=90, every=0.5)
