@@ -41,30 +41,97 @@ class ClusterVolumes(ClusterTest):
     def in_sync(self, node, name):
         return [replica["in_sync"] for replica in node.json("volume", "inspect", name)["replicas"]]
 
-    def test_a_killed_node(self):
-        one, two, three = self.three()
-        one.holdfast("volume", "create", "db", "--size", "128M", "--repl", "3")
-        point, _ = self.mount(one, "db")
-        writer = self.writer(one, point)
+    def check_lines(self, node, path, at_least):
+        """All that were acknowledged, in order, and nothing else."""
+        there = [int(line) for line in node.host.run(["cat", path]).stdout.split()]
+        self.assertGreaterEqual(len(there), at_least)
+        self.assertEqual(there, list(range(1, len(there) + 1)))
+
+    def take_over(self, two, writer, what):
+        lines = writer.lines() - 1
+        what()
+        place, took = self.mount(two, "db")
+        print(f"mounted on another node {took:.2f} s after: {what.__name__}")
+        self.check_lines(two, os.path.join(place, "lines"), lines)
+        second = self.writer(two, place, "more")
+        wait_until("lines of the second writer", lambda: second.lines() > 100)
+        return second
+
+    def all_well(self, node):
+        wait_until("every replica to be in sync", lambda: all(self.in_sync(node, "db")), seconds=60)
+        wait_until("all to be well", lambda: node.json("status")["healthy"], seconds=60)
+
+    def begin(self):
+        """A volume on three nodes, used on the first."""
+        nodes = self.three()
+        nodes[0].holdfast("volume", "create", "db", "--size", "128M", "--repl", "3")
+        point, _ = self.mount(nodes[0], "db")
+        writer = self.writer(nodes[0], point)
         wait_until("lines", lambda: writer.lines() > 100)
+        return nodes, writer
+
+    def test_a_killed_node(self):
+        (one, two, three), writer = self.begin()
         os.makedirs(two.host.path("at"))
         refused = two.holdfast("volume", "mount", "db", two.host.path("at"), check=False)
         self.assertEqual(refused.returncode, IN_USE, refused.stderr)
         self.assertIn("n1", refused.stderr)
-        lines = writer.lines()
-        one.kill9()
-        place, took = self.mount(two, "db")
-        print(f"mounted on another node {took:.2f} s after the kill")
-        there = [int(line) for line in two.host.run(["cat", os.path.join(place, "lines")]).stdout.split()]
-        self.assertGreaterEqual(len(there), lines)
-        self.assertEqual(there, list(range(1, len(there) + 1)))
-        second = self.writer(two, place, "more")
-        wait_until("lines of the second writer", lambda: second.lines() > 100)
+        second = self.take_over(two, writer, one.kill9)
         one.start(120)
         self.assertNotEqual(writer.process.wait(60), 0, "it wrote on after its volume was taken over")
+        self.all_well(two)
+        # A replica's node dies: a pause, no error, and it is copied what it missed.
+        three.kill9()
+        before = second.lines()
+        wait_until("the writer to go on without it", lambda: second.lines() > before + 100)
+        self.assertEqual(self.in_sync(two, "db").count(False), 1)
+        self.assertFalse(two.json("status")["healthy"])
+        three.start(120)
+        self.all_well(two)
+        # All at once.
+        lines = second.lines() - 1
+        for node in (one, two, three):
+            node.kill9()
+        for node in (one, two, three):
+            node.spawn()
+        for node in (one, two, three):
+            node.wait_ready(120)
+        wait_until("the writer to go on after all were killed", lambda: second.lines() > lines + 100, seconds=60)
         second.finish(self)
-        wait_until("the returned node's replica to be in sync", lambda: all(self.in_sync(two, "db")), seconds=60)
-        wait_until("all to be well", lambda: two.json("status")["healthy"], seconds=60)
+        self.all_well(one)
+
+    def test_a_node_that_is_cut_off(self):
+        (one, two, _), writer = self.begin()
+
+        def unplugged():
+            self.lan.unplug(one.host)
+
+        second = self.take_over(two, writer, unplugged)
+        self.assertNotEqual(writer.process.wait(60), 0, "it wrote on after its volume was taken over")
+        self.lan.replug(one.host)
+        self.all_well(two)
+        second.finish(self)
+        wait_until("nothing to be left of it on the first node",
+                   lambda: not [line for line in one.host.mounts() if line[0] == one.host.path("at")], seconds=60)
+
+    def test_a_planned_move(self):
+        (one, two, three), writer = self.begin()
+        writer.finish(self)
+        one.holdfast("volume", "unmount", "db", one.host.path("at"))
+        place, took = self.mount(three, "db")
+        print(f"mounted on another node {took:.2f} s after it was unmounted")
+        self.check_lines(three, os.path.join(place, "lines"), 100)
+        grown = two.json("volume", "resize", "db", "256M")
+        self.assertEqual(grown["size_bytes"], 256 << 20)
+        two.holdfast("snapshot", "create", "db", "s1")
+        two.holdfast("volume", "clone", "db", "copy", "--snapshot", "s1")
+        copy, _ = self.mount(two, "copy", "copy")
+        self.check_lines(two, os.path.join(copy, "lines"), 100)
+        two.holdfast("volume", "unmount", "copy", copy)
+        three.holdfast("volume", "unmount", "db", place)
+        for name in ("copy", "db"):
+            one.holdfast("volume", "delete", name, "--yes", "--with-snapshots")
+        self.assertEqual([pool["replica_count"] for pool in one.json("pool", "list")["pools"]], [0, 0, 0])
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ class Writer:
         self.process = host.start(["sh", "-c", self.SCRIPT, "sh", self.path, self.stop_file, self.count_file], host.path(name + ".log"))
 
     def lines(self):
-        """How many; 0 before the first."""
+        """How many there are, the last of which may not be durable yet; 0 before the first."""
         return len(self.host.run(["cat", self.path], check=False).stdout.split())
 
     def finish(self, case):
@@ -61,7 +61,7 @@ class ClusterTest(SystemTest):
     def node(self, name, config=()):
         host = self.make_host(name, net=True)
         address = self.lan.plug(host)
-        daemon = Holdfastd(host, config)
+        daemon = Holdfastd(host, config, apart=True)
         daemon.address = address
         self.nodes.append(daemon)
         self.addCleanup(self.end_nodes)

@@ -33,9 +33,11 @@ class Holdfastd:
 
     config: further lines of the configuration file, such as 'export = "nbd"'.
     confined: with the capabilities of the packaged unit only.
+    apart: in a folder of its own below /run/holdfast. Hosts of a test have one kernel, whose loop devices are told apart by
+    the path that they stand on, and nodes of a cluster may have the same volume.
     """
 
-    def __init__(self, host, config=(), confined=False):
+    def __init__(self, host, config=(), confined=False, apart=False):
         self.host = host
         self._before = confinement() if confined else []
         need_device("/dev/fuse", "FUSE; modprobe fuse")
@@ -43,7 +45,11 @@ class Holdfastd:
         self.program = need_binary("holdfastd")
         self.client = need_binary("holdfast")
         self.state_dir = host.path("state")
-        self.run_dir = host.path("run", "holdfast")  # in the host: /run/holdfast
+        name = os.path.basename(host.folder)
+        self.run_dir = host.path("run", "holdfast", *([name] if apart else []))  # in the host: /run/holdfast
+        self._client_options = ["--socket", f"/run/holdfast/{name}/api.sock"] if apart else []
+        if apart:
+            config = (*config, f'run_dir = "/run/holdfast/{name}"')
         self.pool_dir = host.path("pool")
         self.log = host.path("holdfastd.log")
         self.config_file = host.path("holdfastd.toml")
@@ -82,7 +88,7 @@ class Holdfastd:
 
     def holdfast(self, *arguments, **more):
         """Runs `holdfast …` against this daemon."""
-        return self.host.run([self.client, *arguments], **more)
+        return self.host.run([self.client, *self._client_options, *arguments], **more)
 
     def json(self, *arguments, **more):
         done = self.holdfast(*arguments, "--json", **more)
@@ -147,7 +153,7 @@ class Holdfastd:
     def close_pools(self):
         """A daemon that stops leaves its pools mounted for the next one; here none comes."""
         for point, _, source in self.host.mounts():
-            if point.startswith("/run/holdfast/pools/"):
+            if point.startswith("/run/holdfast/") and "/pools/" in point:
                 self.host.run(["umount", point])
                 if source.startswith("/dev/loop"):
                     self.host.run(["losetup", "-d", source])
