@@ -106,9 +106,11 @@ class ClusterVolumes(ClusterTest):
         def unplugged():
             self.lan.unplug(one.host)
 
+        self.addCleanup(self.lan.replug, one.host)
         second = self.take_over(two, writer, unplugged)
-        self.assertNotEqual(writer.process.wait(60), 0, "it wrote on after its volume was taken over")
+        self.assertIsNone(writer.process.poll(), "cut off it knows nothing of the takeover: it waits")
         self.lan.replug(one.host)
+        self.assertNotEqual(writer.process.wait(60), 0, "it wrote on after its volume was taken over")
         self.all_well(two)
         second.finish(self)
         wait_until("nothing to be left of it on the first node",
