@@ -44,21 +44,9 @@ Task<Result<VolumeInfo>> Plane::clone(const CloneVolume& request) {
   Result<View> parent = co_await load_usable(parent_name.value());
   HF_CO_TRY(parent);
   const VolumeRecord& from = parent->volume.record;
-  KeptSnapshot snapshot;
-  if (request.snapshot.empty()) {
-    const std::map<std::string, std::string> no_labels;
-    Result<KeptSnapshot> cut = co_await cut_snapshot(parent.value(), std::string(), no_labels, false);
-    HF_CO_TRY(cut);
-    snapshot = std::move(cut).value();
-  } else {
-    Result<std::optional<KeptSnapshot>> found = co_await find_snapshot(from, request.snapshot);
-    HF_CO_TRY(found);
-    if (!found.value()) {
-      co_return make_error(ErrorCode::kNotFound, "volume {} has no snapshot {}", from.name,
-                           request.snapshot);
-    }
-    snapshot = std::move(*found.value());
-  }
+  Result<KeptSnapshot> origin_snapshot = co_await snapshot_to_clone(parent.value(), request.snapshot);
+  HF_CO_TRY(origin_snapshot);
+  KeptSnapshot snapshot = std::move(origin_snapshot).value();
   View view;
   VolumeRecord& record = view.volume.record;
   record.id = new_id<VolumeId>(ports_.random);
@@ -107,6 +95,19 @@ Task<Result<VolumeInfo>> Plane::clone(const CloneVolume& request) {
   Status made = co_await finish_create(view);
   HF_CO_TRY(made);
   co_return co_await info(view);
+}
+
+// The one that is named, or an internal one of this moment.
+Task<Result<KeptSnapshot>> Plane::snapshot_to_clone(View& parent, std::string name) {
+  if (name.empty()) {
+    const std::map<std::string, std::string> no_labels;
+    co_return co_await cut_snapshot(parent, std::string(), no_labels, false);
+  }
+  const std::string volume = parent.volume->name;
+  Result<std::optional<KeptSnapshot>> found = co_await find_snapshot(parent.volume.record, name);
+  HF_CO_TRY(found);
+  if (!found.value()) co_return make_error(ErrorCode::kNotFound, "volume {} has no snapshot {}", volume, name);
+  co_return std::move(*found.value());
 }
 
 // The replicas that have the snapshot: of a replicated volume those in sync.

@@ -281,6 +281,7 @@ Task<Result<ClusterStatus>> Plane::status() {
     if (trouble == troubles_.end()) continue;
     status.problems.push_back(fmt::format("volume {}: {}", volume->name, trouble->second));
   }
+  for (const auto& [volume, why] : expelled_) status.problems.push_back(why);
   for (const std::string& finding : findings_) status.problems.push_back(finding);
   for (std::string& problem : ports_.exporter.problems()) status.problems.push_back(std::move(problem));
   status.healthy = status.problems.empty();

@@ -310,6 +310,17 @@ Task<Result<std::vector<MemberInfo>>> Plane::members_here(VolumeId volume) {
 // end, and it leaves the kernel as soon as they have. Empty: it is out; else who keeps it.
 Task<Result<std::string>> Plane::expel(const VolumeRecord& record, const ExportInfo* orphan) {
   const VolumeId volume = record.id;
+  const std::string whose = record.name;
+  Result<std::string> why = co_await expel_device(record, orphan);
+  expelled_.erase(volume);
+  if (why.ok() && why->empty()) co_return std::move(why);
+  expelled_[volume] = fmt::format("volume {} was taken from this node: its users here get I/O errors and have to end ({})", whose,
+                                  why.ok() ? why.value() : why.error().message());
+  co_return std::move(why);
+}
+
+Task<Result<std::string>> Plane::expel_device(const VolumeRecord& record, const ExportInfo* orphan) {
+  const VolumeId volume = record.id;
   const std::string name = record.name;
   auto found = served_.find(volume);
   if (found == served_.end()) {
@@ -356,7 +367,7 @@ Task<bool> Plane::look_for_expelled(bool only_fenced) {
   std::vector<VolumeId> served;
   for (const auto& [volume, entry] : served_) {
     if (lost_.contains(volume)) continue;
-    if (only_fenced && (entry.given_up || !ports_.volumes->is_fenced(volume))) continue;
+    if (only_fenced && !entry.given_up && !ports_.volumes->is_fenced(volume)) continue;
     served.push_back(volume);
   }
   for (const VolumeId& volume : served) {

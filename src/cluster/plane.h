@@ -132,6 +132,7 @@ class Plane {
   Task<Status> take_from_other(View& view, bool force);
   AttachmentRecord own_attachment(VolumeId volume) const;
   Task<Result<std::string>> expel(const VolumeRecord& record, const ExportInfo* orphan);
+  Task<Result<std::string>> expel_device(const VolumeRecord& record, const ExportInfo* orphan);
   Task<bool> look_for_expelled(bool only_fenced);
   // ---- neighbours.cc
   std::string node_name(NodeId node) const;
@@ -148,6 +149,7 @@ class Plane {
   Task<Status> begin_create(KeptVolume& volume);
   Task<Status> finish_create(View& view);
   Task<Status> make_replicas(const VolumeRecord& record);
+  Task<Result<KeptSnapshot>> snapshot_to_clone(View& parent, std::string name);
   Task<Result<std::vector<MemberRecord>>> clone_origins(const VolumeRecord& from);
   Task<Status> drop_clone_source(const CloneSource& source);
   Task<Status> undo_create(View& view);
@@ -267,6 +269,7 @@ class Plane {
   std::map<VolumeId, std::string> lost_;      // whose replica its pool does not have, and what to do
   std::vector<std::string> findings_;         // orphans and strays
   std::map<NodeId, Neighbour> neighbours_;
+  std::map<VolumeId, std::string> expelled_;  // taken from this node and still in its kernel: who has to end
 };
 
 // Whether a port's failure says that nothing will come of the request (undo it), rather than that

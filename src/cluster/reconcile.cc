@@ -272,11 +272,7 @@ Task<Result<bool>> Plane::clear_away(VolumeId volume, std::string name) {
   const VolumeRecord& record = kept.value() ? kept.value()->record : gone;
   Result<std::string> why = co_await expel(record, orphan == orphans->end() ? nullptr : &*orphan);
   HF_CO_TRY(why);
-  if (why->empty()) co_return true;
-  findings_.push_back(fmt::format(
-      "volume {} was taken over{} while this node did not answer: its users here get I/O errors and have to end ({})", name,
-      attachment.value() ? " by node " + node_name(attachment.value()->record.node) : "", why.value()));
-  co_return false;
+  co_return why->empty();
 }
 
 // Replicas that the catalog does not know: somebody's data, so they are told and kept.

@@ -42,17 +42,18 @@ json to_json(const cluster::PoolInfo& pool) {
           {"node", pool.node.to_string()}};
 }
 
+// What is there and of the right type, but makes no sense, is noted in `sound`.
 template <typename Ids>
-Ids id_at(const json& in, const char* name) {
+Ids id_at(const json& in, const char* name, bool* sound) {
   const std::optional<Ids> id = Ids::parse(in.at(name).get<std::string>());
-  if (!id) throw json::other_error::create(501, name, nullptr);
-  return *id;
+  *sound = *sound && id.has_value();
+  return id.value_or(Ids());
 }
 
-cluster::PoolInfo pool_from(const json& in) {
+cluster::PoolInfo pool_from(const json& in, bool* sound) {
   cluster::PoolInfo pool;
-  pool.id = id_at<PoolId>(in, "id");
-  pool.node = id_at<NodeId>(in, "node");
+  pool.id = id_at<PoolId>(in, "id", sound);
+  pool.node = id_at<NodeId>(in, "node", sound);
   pool.path = in.at("path").get<std::string>();
   pool.on_device = in.at("on_device").get<bool>();
   const uint32_t state = in.at("state").get<uint32_t>();
@@ -89,14 +90,15 @@ json to_json(const std::vector<cluster::MemberInfo>& members) {
   return out;
 }
 
-std::vector<cluster::MemberInfo> members_from(const json& in) {
+std::vector<cluster::MemberInfo> members_from(const json& in, bool* sound) {
   std::vector<cluster::MemberInfo> members;
-  if (!in.is_array() || in.size() > kMaxListed) throw json::other_error::create(501, "members", nullptr);
+  *sound = *sound && in.is_array() && in.size() <= kMaxListed;
+  if (!*sound) return members;
   for (const json& from : in) {
     cluster::MemberInfo& member = members.emplace_back();
-    member.replica = id_at<ReplicaId>(from, "replica");
-    member.node = id_at<NodeId>(from, "node");
-    member.pool = id_at<PoolId>(from, "pool");
+    member.replica = id_at<ReplicaId>(from, "replica", sound);
+    member.node = id_at<NodeId>(from, "node", sound);
+    member.pool = id_at<PoolId>(from, "pool", sound);
     member.in_sync = from.at("in_sync").get<bool>();
     member.reachable = from.at("reachable").get<bool>();
     member.resync_bytes_total = from.at("resync_bytes_total").get<uint64_t>();
@@ -106,13 +108,14 @@ std::vector<cluster::MemberInfo> members_from(const json& in) {
   return members;
 }
 
-cluster::NodeFacts facts_from(const json& in) {
+cluster::NodeFacts facts_from(const json& in, bool* sound) {
   cluster::NodeFacts facts;
-  facts.node = id_at<NodeId>(in, "node");
+  facts.node = id_at<NodeId>(in, "node", sound);
   facts.version = in.at("version").get<std::string>();
   const json& pools = in.at("pools");
-  if (!pools.is_array() || pools.size() > kMaxListed) throw json::other_error::create(501, "pools", nullptr);
-  for (const json& pool : pools) facts.pools.push_back(pool_from(pool));
+  *sound = *sound && pools.is_array() && pools.size() <= kMaxListed;
+  if (!*sound) return facts;
+  for (const json& pool : pools) facts.pools.push_back(pool_from(pool, sound));
   facts.exports = in.at("exports").get<std::vector<std::string>>();
   return facts;
 }
@@ -194,11 +197,14 @@ std::string encode_facts(const cluster::NodeFacts& facts) { return packed(to_jso
 Result<cluster::NodeFacts> decode_facts(std::string_view text) {
   const json body = json::parse(text, nullptr, false);
   if (body.is_discarded()) return broken("it is not JSON");
+  bool sound = true;
   try {
-    return facts_from(body);
+    cluster::NodeFacts facts = facts_from(body, &sound);
+    if (sound) return facts;
   } catch (const json::exception& e) {
     return broken(e.what());
   }
+  return broken("what it says of the node");
 }
 
 // One other node.
@@ -237,13 +243,13 @@ class NodeLink::Calls final : public cluster::NodeCalls {
     Result<json> answer = co_await ask(question_of("members", volume));
     HF_CO_TRY(answer);
     std::vector<cluster::MemberInfo> members;
-    std::string wrong;
+    bool sound = true;
     try {
-      members = members_from(answer->at("members"));
-    } catch (const json::exception& e) {
-      wrong = e.what();
+      members = members_from(answer->at("members"), &sound);
+    } catch (const json::exception&) {
+      sound = false;
     }
-    if (!wrong.empty()) co_return broken(wrong);
+    if (!sound) co_return broken("what it says of the members");
     co_return members;
   }
 
@@ -438,7 +444,7 @@ Task<std::string> NodeLink::answer(std::string text) {
       cut.labels = question.at("labels").get<std::map<std::string, std::string>>();
       cut.freeze = question.at("freeze").get<bool>();
     } else if (call != "facts") {
-      volume = id_at<VolumeId>(question, "volume");
+      volume = id_at<VolumeId>(question, "volume", &sound);
     }
   } catch (const json::exception&) {
     sound = false;

@@ -113,8 +113,11 @@ class ClusterVolumes(ClusterTest):
         self.assertNotEqual(writer.process.wait(60), 0, "it wrote on after its volume was taken over")
         self.all_well(two)
         second.finish(self)
-        wait_until("nothing to be left of it on the first node",
-                   lambda: not [line for line in one.host.mounts() if line[0] == one.host.path("at")], seconds=60)
+        try:
+            wait_until("the first node to have let go of it", lambda: one.json("status")["healthy"] and one.host.path("at") not in str(one.host.mounts()), seconds=30)
+        except AssertionError:
+            print(one.json("status"), one.logs(40))
+            raise
 
     def test_a_planned_move(self):
         (one, two, three), writer = self.begin()
