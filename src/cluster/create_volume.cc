@@ -102,7 +102,14 @@ Task<Status> Plane::plan_members(VolumeRecord& record) {
   request.io_class = static_cast<uint32_t>(record.spec.io_priority);
   request.nodes = record.spec.nodes;
   request.asking = options_.node;
-  const Result<std::vector<PoolInfo>> pools = place_volume(request, facts.value(), options_.limits);
+  Result<std::vector<PoolInfo>> pools = place_volume(request, facts.value(), options_.limits);
+  if (!pools.ok() && ports_.peers != nullptr) {
+    // What is known of the others may be a second old: of a pool that was just made, or has just got room.
+    co_await ask_neighbours();
+    facts = co_await pool_facts();
+    HF_CO_TRY(facts);
+    pools = place_volume(request, facts.value(), options_.limits);
+  }
   if (!pools.ok()) co_return pools.error().with_context("volume " + record.name);
   for (const PoolInfo& pool : pools.value()) {
     MemberRecord member;

@@ -91,8 +91,7 @@ Task<void> Plane::ask(NodeId node) {
   HF_LOG(kWarn, "cluster", "node_offline node={} why=\"{}\"", known.name, known.why);
 }
 
-Task<void> Plane::look_around() {
-  if (ports_.peers == nullptr) co_return;
+Task<void> Plane::ask_neighbours() {
   Status read = co_await read_neighbours();
   if (!read.ok()) HF_PROBE("cluster.neighbours_from_memory");
   Gate asking;
@@ -100,6 +99,11 @@ Task<void> Plane::look_around() {
   for (const auto& [node, known] : neighbours_) nodes.push_back(node);
   for (const NodeId& node : nodes) (void)spawn(asking, ask(node));
   co_await asking.close();
+}
+
+Task<void> Plane::look_around() {
+  if (ports_.peers == nullptr) co_return;
+  co_await ask_neighbours();
   co_await look_for_expelled(true);
 }
 

@@ -140,6 +140,7 @@ class Plane {
   NodeFacts own_facts_without_pools() const;
   Task<Status> read_neighbours();
   Task<void> ask(NodeId node);
+  Task<void> ask_neighbours();
   bool is_responsible(const VolumeRecord& volume, const AttachmentRecord* attachment) const;
 
   // ---- verbs' own parts

@@ -144,6 +144,7 @@ Task<void> ReplicatedVolumes::abandon(VolumeId volume) {
   if (found == open_.end()) co_return;
   const std::shared_ptr<Open> open = found->second;
   open_.erase(found);
+  open->device->give_up();
   co_await open->device->coordinator().abandon();
   co_await end(open);
 }

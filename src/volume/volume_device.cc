@@ -48,6 +48,7 @@ Task<Status> VolumeDevice::discard(uint64_t offset, uint64_t length) {
 }
 
 Task<Status> VolumeDevice::flush() {
+  if (given_up_) co_return Status();
   Count count(stats_, &DeviceStats::flushes);
   Status done = co_await coordinator_->flush();
   co_return count.ended(std::move(done));

@@ -31,6 +31,10 @@ class VolumeDevice : public BlockDevice {
   Task<Result<std::vector<BlockExtent>>> extents(uint64_t offset, uint64_t length,
                                                  size_t limit) override;
 
+  // Nobody will ever be served by it again. What was acknowledged is durable where the volume is served now, and nothing
+  // else is kept here: so there is nothing left to flush, and the kernel can let go of the device.
+  void give_up() { given_up_ = true; }
+
   Coordinator& coordinator() { return *coordinator_; }
   const DeviceStats& stats() const { return stats_; }
 
@@ -39,6 +43,7 @@ class VolumeDevice : public BlockDevice {
   class Count;
   std::unique_ptr<Coordinator> coordinator_;
   DeviceStats stats_;
+  bool given_up_ = false;
 };
 
 }  // namespace hf
