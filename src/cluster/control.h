@@ -63,6 +63,7 @@ struct MountInfo {
 struct AttachmentInfo {
   NodeId node;
   std::string node_name;
+  bool here = true;  // on the node that answers: its paths mean something there
   ExportKind kind = ExportKind::kNone;
   std::string device;      // "/dev/loop3", "/dev/nbd0", "/dev/ublkb0"
   std::string mount_path;  // the primary mount; empty while only attached

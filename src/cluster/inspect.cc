@@ -66,6 +66,7 @@ Task<VolumeInfo> Plane::info_of(const View& view, uint32_t snapshots) {
     const AttachmentRecord& attachment = view.attachment->record;
     AttachmentInfo& out = info.attachment.emplace();
     out.node = attachment.node;
+    out.here = attachment.node == options_.node;
     out.node_name = node_name(attachment.node);
     out.kind = attachment.kind;
     out.device = attachment.device;

@@ -380,6 +380,11 @@ Task<bool> Plane::look_for_expelled(bool only_fenced) {
     Result<std::optional<View>> view = co_await load(name);
     if (!view.ok()) co_return false;
     if (!view.value() || view.value()->volume->id != volume || is_here(*view.value())) continue;
+    // Another node wants it and may never get it: until then it is served here.
+    const bool wanted = view.value()->attachment && !view.value()->attachment->record.attached;
+    const auto still = served_.find(volume);
+    if (still == served_.end()) continue;
+    if (wanted && !still->second.given_up && !ports_.volumes->is_fenced(volume)) continue;
     Result<std::string> why = co_await expel(view.value()->volume.record, nullptr);
     if (why.ok() && why->empty()) continue;
     well = false;

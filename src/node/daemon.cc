@@ -264,7 +264,7 @@ Status Daemon::start_sockets() {
     http_server_ = std::move(*server);
   }
   if (!config_.docker_socket.empty()) {
-    docker_ = std::make_unique<api::DockerPlugin>(*control_, *bridge_, "local");
+    docker_ = std::make_unique<api::DockerPlugin>(*control_, *bridge_, membership_ ? "global" : "local");
     api::HttpServerOptions options;
     options.unix_path = config_.docker_socket;
     options.handler_threads = kDockerThreads;

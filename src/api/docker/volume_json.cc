@@ -9,7 +9,8 @@ namespace hf::api {
 using nlohmann::json;
 
 std::string docker_mountpoint(const cluster::VolumeInfo& volume) {
-  return volume.attachment ? volume.attachment->mount_path : std::string();
+  // Of another node's it would be a folder of this machine, and an empty one.
+  return volume.attachment && volume.attachment->here ? volume.attachment->mount_path : std::string();
 }
 
 json docker_volume(const cluster::VolumeInfo& volume, const std::string& client_name) {
