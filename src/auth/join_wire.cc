@@ -2,6 +2,7 @@
 
 #include "base/crc32c.h"
 #include "base/id_bytes.h"
+#include "base/known_code.h"
 
 namespace hf::auth {
 namespace {
@@ -150,11 +151,7 @@ Result<JoinAnswer> decode_answer(const JoinHead& head, ByteSpan body) {
     if (!good) return malformed();
   } else {
     // A code that this version does not know is an error all the same.
-    answer.code = ErrorCode::kInternal;
-    const ErrorTable table = error_table();
-    for (size_t i = 0; i < table.count; ++i) {
-      if (static_cast<uint16_t>(table.rows[i].code) == code) answer.code = table.rows[i].code;
-    }
+    answer.code = known_code(code).value_or(ErrorCode::kInternal);
   }
   if (in.failed() || in.remaining() != 0) return malformed();
   return answer;

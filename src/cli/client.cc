@@ -6,6 +6,7 @@
 #include <cstdlib>
 
 #include "base/error_trailer.h"
+#include "base/known_code.h"
 
 namespace hf::cli {
 namespace {
@@ -16,11 +17,7 @@ constexpr size_t kMaxSocketPath = 107;  // of sockaddr_un, with its end
 std::optional<ErrorCode> parse_code(std::string_view text) {
   if (!text.starts_with("HF")) return std::nullopt;
   const long number = std::strtol(std::string(text.substr(2)).c_str(), nullptr, 10);
-  const ErrorTable table = error_table();
-  for (size_t i = 1; i < table.count; ++i) {
-    if (static_cast<long>(table.rows[i].code) == number) return table.rows[i].code;
-  }
-  return std::nullopt;
+  return number > 0 ? known_code(static_cast<uint64_t>(number)) : std::nullopt;
 }
 
 }  // namespace

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/known_code.h"
+
 namespace hf {
 namespace {
 
@@ -17,12 +19,7 @@ PeerRequest stamped(const WriteHeader& header) {
 
 Status status_of(const PeerAnswer& answer) {
   if (answer.code == 0) return Status();
-  const ErrorTable table = error_table();
-  for (size_t i = 0; i < table.count; ++i) {
-    if (static_cast<uint16_t>(table.rows[i].code) == answer.code) {
-      return Error(table.rows[i].code, answer.text);
-    }
-  }
+  if (const std::optional<ErrorCode> code = known_code(answer.code)) return Error(*code, answer.text);
   return make_error(ErrorCode::kProtocol, "an answer with the unknown code {}", answer.code);
 }
 
