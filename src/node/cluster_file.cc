@@ -149,6 +149,11 @@ Task<Status> check_embedded(FileSystem& fs, std::string state_dir) {
                        cluster_file_path(state_dir), state_dir);
 }
 
+std::string without_scheme(const std::string& url) {
+  const size_t at = url.find("://");
+  return at == std::string::npos ? url : url.substr(at + 3);
+}
+
 std::string host_port(const std::string& address, uint32_t port) {
   const bool v6 = address.find(':') != std::string::npos;
   return fmt::format("{}{}{}:{}", v6 ? "[" : "", address, v6 ? "]" : "", port);

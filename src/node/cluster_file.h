@@ -65,6 +65,8 @@ Task<Status> set_embedded_aside(FileSystem& fs, std::string state_dir);
 // state store, and an empty one here would be another node's.
 Task<Status> check_embedded(FileSystem& fs, std::string state_dir);
 
+// "https://10.0.0.1:2379" → "10.0.0.1:2379".
+std::string without_scheme(const std::string& url);
 // "address:port", with brackets around IPv6.
 std::string host_port(const std::string& address, uint32_t port);
 

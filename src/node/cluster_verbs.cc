@@ -443,7 +443,7 @@ Task<Status> ClusterVerbs::add_member(ClusterFile* file) {
     options.initial.emplace_back(name, member.peer_urls.front());
     if (member.id != added->id) {
       for (const std::string& url : member.client_urls) {
-        const std::string endpoint = url.substr(url.find("://") + 3);
+        const std::string endpoint = without_scheme(url);
         const auto& known = file->endpoints;
         if (std::find(known.begin(), known.end(), endpoint) == known.end()) {
           file->endpoints.push_back(endpoint);

@@ -30,12 +30,6 @@ Error missing(std::string_view what) {
                     what);
 }
 
-// "https://10.0.0.1:2379" → "10.0.0.1:2379".
-std::string without_scheme(const std::string& url) {
-  const size_t at = url.find("://");
-  return at == std::string::npos ? url : url.substr(at + 3);
-}
-
 }  // namespace
 
 Task<Status> make_empty_list(World& world, auth::TrustFiles& files, const auth::Authority& signer) {

@@ -5,9 +5,12 @@
 #include <nlohmann/json.hpp>
 
 #include "base/crc32c.h"
+#include "base/known_code.h"
 #include "base/log.h"
+#include "node/cluster_file.h"
 #include "node/membership.h"
 #include "runtime/fault_point.h"
+#include "uring/socket_address.h"
 
 namespace hf::node {
 namespace {
@@ -20,14 +23,6 @@ constexpr Duration kQuestionWithin = 5s;  // from the connection to the question
 constexpr Duration kRestartGrace = 500ms;
 constexpr Duration kRestartPause = 100ms;
 constexpr size_t kMaxListed = 1000;
-
-ErrorCode code_from_wire(uint64_t code) {
-  const ErrorTable table = error_table();
-  for (size_t i = 1; i < table.count; ++i) {
-    if (static_cast<uint64_t>(table.rows[i].code) == code) return table.rows[i].code;
-  }
-  return ErrorCode::kInternal;
-}
 
 Error broken(std::string_view why) {
   return make_error(ErrorCode::kProtocol, "an answer that makes no sense: {}", why);
@@ -192,21 +187,6 @@ Task<void> keep_vigil(Clock& clock, std::shared_ptr<Vigil> vigil) {
 
 }  // namespace
 
-std::string encode_facts(const cluster::NodeFacts& facts) { return packed(to_json(facts)); }
-
-Result<cluster::NodeFacts> decode_facts(std::string_view text) {
-  const json body = json::parse(text, nullptr, false);
-  if (body.is_discarded()) return broken("it is not JSON");
-  bool sound = true;
-  try {
-    cluster::NodeFacts facts = facts_from(body, &sound);
-    if (sound) return facts;
-  } catch (const json::exception& e) {
-    return broken(e.what());
-  }
-  return broken("what it says of the node");
-}
-
 // One other node.
 class NodeLink::Calls final : public cluster::NodeCalls {
  public:
@@ -215,7 +195,15 @@ class NodeLink::Calls final : public cluster::NodeCalls {
   Task<Result<cluster::NodeFacts>> facts() override {
     Result<json> answer = co_await ask(question_of("facts"));
     HF_CO_TRY(answer);
-    co_return decode_facts(packed(answer.value()["facts"]));
+    cluster::NodeFacts facts;
+    bool sound = true;
+    try {
+      facts = facts_from(answer->at("facts"), &sound);
+    } catch (const json::exception&) {
+      sound = false;
+    }
+    if (!sound) co_return broken("what it says of the node");
+    co_return facts;
   }
   Task<Status> converge(VolumeId volume) override { return simple("converge", volume); }
   Task<Status> settle(VolumeId volume) override { return simple("settle", volume); }
@@ -272,7 +260,7 @@ class NodeLink::Calls final : public cluster::NodeCalls {
     if (code == 0) co_return std::move(answer);
     std::string message;
     if (answer.contains("message") && answer["message"].is_string()) message = answer["message"].get<std::string>();
-    co_return Error(code_from_wire(code), message);
+    co_return Error(known_code(code).value_or(ErrorCode::kInternal), message);
   }
 
   NodeLink& link_;
@@ -297,11 +285,9 @@ std::string NodeLink::replicas_at(NodeId node) const {
 std::string NodeLink::link_at(NodeId node) const {
   const auto found = addresses_.find(node);
   if (found == addresses_.end()) return {};
-  const size_t colon = found->second.rfind(':');
-  if (colon == std::string::npos) return {};
-  const int port = std::atoi(found->second.c_str() + colon + 1);
-  if (port <= 0 || port + kNodePortOffset > 65535) return {};
-  return fmt::format("tcp:{}:{}", found->second.substr(0, colon), port + kNodePortOffset);
+  const Result<SocketAddress> first = SocketAddress::parse("tcp:" + found->second);
+  if (!first.ok() || first->port() == 0 || first->port() + kNodePortOffset > 65535) return {};
+  return "tcp:" + host_port(first->host(), first->port() + uint32_t{kNodePortOffset});
 }
 
 Task<Result<std::string>> NodeLink::ask(NodeId node, std::string question) {

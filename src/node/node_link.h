@@ -29,10 +29,6 @@ inline constexpr Duration kLinkSilence = 700ms;
 inline constexpr Duration kLinkPatience = 60s;        // for all of an answer
 inline constexpr size_t kMaxLinkCalls = 256;          // served at a time
 
-// Pure: what a question or an answer is made of.
-std::string encode_facts(const cluster::NodeFacts& facts);
-Result<cluster::NodeFacts> decode_facts(std::string_view text);
-
 class NodeLink final : public cluster::Peers {
  public:
   // `net` is the peers' (TLS). References stay valid until stop() has ended.

@@ -124,10 +124,6 @@ Task<Result<std::shared_ptr<BlockDevice>>> ReplicatedVolumes::open(VolumeId volu
   co_return std::shared_ptr<BlockDevice>(opened, opened->device.get());
 }
 
-Task<void> ReplicatedVolumes::end(std::shared_ptr<Open> ended) {
-  co_await ended->ports->close();
-}
-
 Task<Status> ReplicatedVolumes::close(VolumeId volume) {
   const auto found = open_.find(volume);
   if (found == open_.end()) co_return Status();
@@ -135,7 +131,7 @@ Task<Status> ReplicatedVolumes::close(VolumeId volume) {
   open_.erase(found);
   Status released = co_await open->device->coordinator().release();
   co_await open->device->coordinator().close();
-  co_await end(open);
+  co_await open->ports->close();
   co_return released;
 }
 
@@ -146,7 +142,7 @@ Task<void> ReplicatedVolumes::abandon(VolumeId volume) {
   open_.erase(found);
   open->device->give_up();
   co_await open->device->coordinator().abandon();
-  co_await end(open);
+  co_await open->ports->close();
 }
 
 bool ReplicatedVolumes::is_fenced(VolumeId volume) const {

@@ -63,7 +63,6 @@ class ReplicatedVolumes final : public cluster::VolumeHost, public ReplicaDirect
     std::unique_ptr<VolumeDevice> device;
   };
   Result<std::shared_ptr<Open>> find_open(VolumeId volume) const;
-  Task<void> end(std::shared_ptr<Open> ended);
   Task<void> close_last(VolumeId volume);
 
   World world_;
