@@ -136,16 +136,14 @@ Task<Status> Plane::begin_serving(View& view) {
   record.coordinator_instance = instance_;
   view.attachment->record.epoch = record.epoch;
   view.attachment->record.attached = false;
-  const std::string left = Catalog::left_key(view.taken_from) + record.id.to_string();
-  std::optional<KeptName> noted;
-  if (!view.taken_from.is_nil()) {
-    Result<std::optional<KeptName>> there = co_await catalog_.name(left);
-    HF_CO_TRY(there);
-    noted = std::move(there).value();
-  }
   Batch batch(catalog_);
   batch.put(view.volume).put(*view.attachment);
-  if (!view.taken_from.is_nil()) batch.leave_behind(left, noted, record.name);
+  if (!view.taken_from.is_nil()) {
+    const std::string left = Catalog::left_key(view.taken_from) + record.id.to_string();
+    Result<std::optional<KeptName>> noted = co_await catalog_.name(left);
+    HF_CO_TRY(noted);
+    batch.leave_behind(left, noted.value(), record.name);
+  }
   co_return co_await catalog_.commit(std::move(batch));
 }
 

@@ -239,8 +239,6 @@ Task<Result<ClusterStatus>> Plane::status() {
   status.version = options_.version;
   Result<std::vector<NodeInfo>> nodes = co_await list_nodes();
   HF_CO_TRY(nodes);
-  Result<std::vector<KeptNode>> kept_nodes = co_await catalog_.nodes();
-  HF_CO_TRY(kept_nodes);
   Result<std::vector<KeptVolume>> volumes = co_await catalog_.volumes();
   HF_CO_TRY(volumes);
   Result<std::vector<KeptAttachment>> attachments = co_await catalog_.attachments();
@@ -263,12 +261,12 @@ Task<Result<ClusterStatus>> Plane::status() {
   }
   status.volumes = static_cast<uint32_t>(volumes->size());
   status.volumes_attached = static_cast<uint32_t>(attachments->size());
-  for (const KeptNode& node : kept_nodes.value()) {
-    const auto known = neighbours_.find(node->id);
-    if (node->id == options_.node || (known != neighbours_.end() && known->second.online)) continue;
-    status.problems.push_back(fmt::format("node {} ({}) does not answer{}{}", node->name, node->address,
-                                          known != neighbours_.end() && !known->second.why.empty() ? ": " : "",
-                                          known != neighbours_.end() ? known->second.why : ""));
+  for (const NodeInfo& node : nodes.value()) {
+    if (node.online) continue;
+    const auto known = neighbours_.find(node.id);
+    const std::string why = known == neighbours_.end() ? std::string() : known->second.why;
+    status.problems.push_back(fmt::format("node {} ({}) does not answer{}{}", node.name, node.address,
+                                          why.empty() ? "" : ": ", why));
   }
   for (const KeptVolume& volume : volumes.value()) {
     std::string degraded = co_await why_degraded(volume.record);

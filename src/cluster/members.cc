@@ -254,47 +254,48 @@ AttachmentRecord Plane::own_attachment(VolumeId volume) const {
   return attachment;
 }
 
-// Asked by the node that wants the volume.
-Task<Status> Plane::let_go(VolumeId volume) {
+// Asked for by its id, with the right to work on it. Nothing where there is no such volume any more, or another one has its
+// name by now.
+Task<Result<std::optional<View>>> Plane::enter_by_id(VolumeId volume, Section* section) {
+  std::optional<View> none;
   Result<std::optional<KeptVolume>> kept = co_await catalog_.volume(volume);
   HF_CO_TRY(kept);
-  if (!kept.value()) co_return Status();
+  if (!kept.value()) co_return std::move(none);
   const std::string name = kept.value()->record.name;
-  Result<Section> section = co_await enter(name);
-  HF_CO_TRY(section);
+  Result<Section> entered = co_await enter(name);
+  HF_CO_TRY(entered);
+  *section = std::move(entered).value();
   Result<View> view = co_await load_settled(name);
-  if (view.code() == ErrorCode::kNotFound) co_return Status();
+  if (view.code() == ErrorCode::kNotFound) co_return std::move(none);
   HF_CO_TRY(view);
-  if (view->volume->id != volume || !is_here(view.value())) co_return Status();
-  if (view->attachment->record.pinned) {
-    co_return make_error(ErrorCode::kInUse, "somebody attached it there as {}", view->attachment->record.device);
+  if (view->volume->id != volume) co_return std::move(none);
+  co_return std::optional<View>(std::move(view).value());
+}
+
+// Asked by the node that wants the volume.
+Task<Status> Plane::let_go(VolumeId volume) {
+  Section section;
+  Result<std::optional<View>> view = co_await enter_by_id(volume, &section);
+  HF_CO_TRY(view);
+  if (!view.value() || !is_here(*view.value())) co_return Status();
+  const AttachmentRecord& attachment = view.value()->attachment->record;
+  if (attachment.pinned) {
+    co_return make_error(ErrorCode::kInUse, "somebody attached it there as {}", attachment.device);
   }
-  co_return co_await release_if_unused(view.value(), options_.docker_grace);
+  co_return co_await release_if_unused(*view.value(), options_.docker_grace);
 }
 
 Task<Status> Plane::detach_here(VolumeId volume) {
-  Result<std::optional<KeptVolume>> kept = co_await catalog_.volume(volume);
-  HF_CO_TRY(kept);
-  if (!kept.value()) co_return Status();
-  const std::string name = kept.value()->record.name;
-  Result<Section> section = co_await enter(name);
-  HF_CO_TRY(section);
-  Result<View> view = co_await load_settled(name);
-  if (view.code() == ErrorCode::kNotFound) co_return Status();
+  Section section;
+  Result<std::optional<View>> view = co_await enter_by_id(volume, &section);
   HF_CO_TRY(view);
-  if (!is_here(view.value())) co_return Status();
-  co_return co_await release_if_unused(view.value(), options_.docker_grace);
+  if (!view.value() || !is_here(*view.value())) co_return Status();
+  co_return co_await release_if_unused(*view.value(), options_.docker_grace);
 }
 
 Task<Status> Plane::settle_here(VolumeId volume) {
-  Result<std::optional<KeptVolume>> kept = co_await catalog_.volume(volume);
-  HF_CO_TRY(kept);
-  if (!kept.value()) co_return Status();
-  const std::string name = kept.value()->record.name;
-  Result<Section> section = co_await enter(name);
-  HF_CO_TRY(section);
-  Result<View> view = co_await load_settled(name);
-  if (view.code() == ErrorCode::kNotFound) co_return Status();
+  Section section;
+  Result<std::optional<View>> view = co_await enter_by_id(volume, &section);
   HF_CO_TRY(view);
   co_return Status();
 }

@@ -128,6 +128,7 @@ class Plane {
   Task<Status> close_device(const VolumeRecord& record);
   Task<Status> through_device(const View& view, VolumeStep step);
   Task<Status> configure(const VolumeRecord& record);
+  Task<Result<std::optional<View>>> enter_by_id(VolumeId volume, Section* section);
   // The volume is attached nowhere afterwards, or `view.attachment` is this node's, to be begun.
   Task<Status> take_from_other(View& view, bool force);
   AttachmentRecord own_attachment(VolumeId volume) const;
@@ -157,6 +158,7 @@ class Plane {
   Task<Status> finish_delete(View& view);
   Task<Status> remove_replicas(const VolumeRecord& record);
   Task<Status> finish_resize(View& view, Status* behind);
+  Task<Status> grow_replicas(View& view);
   Task<Status> resize_there(View& view);
   Task<Status> follow_size(View& view, uint64_t size_bytes);
   Task<Status> grow_to(View& view, uint64_t size_bytes);

@@ -88,6 +88,24 @@ Task<Status> Plane::resize_there(View& view) {
 Task<Status> Plane::finish_resize(View& view, Status* behind) {
   VolumeRecord& record = view.volume.record;
   const std::string what = "resize volume " + record.name;
+  Status replicas = co_await grow_replicas(view);
+  if (!replicas.ok()) co_return replicas.error().with_context(what);
+  if (view.attachment) {
+    Status served = co_await serve(view, ExportKind::kNone);
+    HF_CO_TRY(served);
+    *behind = co_await follow_size(view, record.resizing_to_bytes);
+    if (!behind->ok() && !is_refusal(behind->code())) co_return behind->error().with_context(what);
+  }
+  // A file system that is not mounted now grows at its next mount (fs.bytes tells).
+  record.size_bytes = record.resizing_to_bytes;
+  record.spec.size_bytes = record.resizing_to_bytes;
+  record.resizing_to_bytes = 0;
+  co_return co_await put(view.volume);
+}
+
+// By who serves it; of a volume of one replica, that one, and the intent is withdrawn where it refuses.
+Task<Status> Plane::grow_replicas(View& view) {
+  VolumeRecord& record = view.volume.record;
   if (record.replicated) {
     if (view.attachment) {
       Status served = co_await serve(view, ExportKind::kNone);
@@ -95,11 +113,9 @@ Task<Status> Plane::finish_resize(View& view, Status* behind) {
     }
     const uint64_t size_bytes = record.resizing_to_bytes;
     VolumeStep step = [this, size_bytes](VolumeId volume) { return ports_.volumes->resize(volume, size_bytes); };
-    Status grown = co_await through_device(view, std::move(step));
-    if (!grown.ok()) co_return grown.error().with_context(what);
+    co_return co_await through_device(view, std::move(step));
   }
   for (const MemberRecord& member : record.members) {
-    if (record.replicated) break;
     Status grown =
         co_await ports_.host.resize_replica(member.pool, member.replica, record.resizing_to_bytes);
     if (grown.ok()) continue;
@@ -112,19 +128,9 @@ Task<Status> Plane::finish_resize(View& view, Status* behind) {
       Status undone = co_await put(view.volume);
       HF_CO_TRY(undone);
     }
-    co_return grown.error().with_context(what);
+    co_return grown;
   }
-  if (view.attachment) {
-    Status served = co_await serve(view, ExportKind::kNone);
-    HF_CO_TRY(served);
-    *behind = co_await follow_size(view, record.resizing_to_bytes);
-    if (!behind->ok() && !is_refusal(behind->code())) co_return behind->error().with_context(what);
-  }
-  // A file system that is not mounted now grows at its next mount (fs.bytes tells).
-  record.size_bytes = record.resizing_to_bytes;
-  record.spec.size_bytes = record.resizing_to_bytes;
-  record.resizing_to_bytes = 0;
-  co_return co_await put(view.volume);
+  co_return Status();
 }
 
 // The kernel's device, and then the file system where it is mounted, take the replica's size. Only changes the view.
