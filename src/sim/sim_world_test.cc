@@ -323,7 +323,17 @@ TEST(SeedRunner, ReportsTheSeedThatFailedAndHowToRepeatIt) {
   EXPECT_EQ(report.failed_seed, 77u);
   EXPECT_NE(report.failure.find("two\nlines"), std::string::npos) << report.failure;
   EXPECT_NE(report.repeat.find("--gtest_filter=A.B --seed 77"), std::string::npos) << report.repeat;
-  EXPECT_LT(report.seeds_run, 1000u);
+}
+
+// With one worker, since another may run all seeds that are left before it sees the stop.
+TEST(SeedRunner, StopsAtTheSeedThatFailed) {
+  SeedOptions options = quiet(1000);
+  options.jobs = 1;
+  const SeedReport report = run_seeds("A.B", options, [](uint64_t seed, ProbeCounts*) {
+    return seed == 77 ? Status(make_error(ErrorCode::kIo, "failed")) : Status();
+  });
+  EXPECT_EQ(report.failed_seed, 77u);
+  EXPECT_EQ(report.seeds_run, 77u);
 }
 
 TEST(SeedRunner, ADeadWorkerIsAFailedSeed) {
