@@ -103,6 +103,13 @@ class VolumeHost {
   // Of an open one: on all members in sync, in the order of the writes.
   virtual Task<Status> snapshot(VolumeId volume, SnapshotId snapshot) = 0;
   virtual Task<Status> resize(VolumeId volume, uint64_t size_bytes) = 0;
+  // Of an open one, kFailedPrecondition otherwise. Success: the configuration has the member (`replica`, `node`, `pool`; its
+  // replica is there, with whatever content), or had it. It is in sync when members() says so. kLimitExceeded: there are as
+  // many as there can be. kUnavailable: the state store does not tell; it may have happened.
+  virtual Task<Status> add_member(VolumeId volume, MemberInfo member) = 0;
+  // Of an open one, kFailedPrecondition otherwise, and where no other member that is in sync is reachable. Success: the
+  // configuration does not have it; it is never asked again, and its replica may be deleted. kUnavailable as above.
+  virtual Task<Status> remove_member(VolumeId volume, ReplicaId replica) = 0;
   // Of an open one as its coordinator sees them; of another what the configuration says.
   virtual Task<Result<std::vector<MemberInfo>>> members(VolumeId volume) = 0;
 };

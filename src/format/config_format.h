@@ -26,7 +26,7 @@ struct VolumeMember {
   NodeId node;
   PoolId pool;
   ReplicaId replica;
-  uint8_t slot = 0;    // its bit in masks; never given to another replica while that has a map
+  uint8_t slot = 0;    // its bit in masks; whoever gets it after another one is `whole` first
   bool whole = false;  // no map covers what it lacks: a resync compares everything
   uint64_t left_generation = 0;  // when it left the in-sync set
 };

@@ -170,6 +170,22 @@ Task<Status> ReplicatedVolumes::resize(VolumeId volume, uint64_t size_bytes) {
   co_return co_await (*open)->device->coordinator().resize(size_bytes);
 }
 
+Task<Status> ReplicatedVolumes::add_member(VolumeId volume, cluster::MemberInfo member) {
+  Result<std::shared_ptr<Open>> open = find_open(volume);
+  HF_CO_TRY(open);
+  VolumeMember added;
+  added.node = member.node;
+  added.pool = member.pool;
+  added.replica = member.replica;
+  co_return co_await (*open)->device->coordinator().add_member(added);
+}
+
+Task<Status> ReplicatedVolumes::remove_member(VolumeId volume, ReplicaId replica) {
+  Result<std::shared_ptr<Open>> open = find_open(volume);
+  HF_CO_TRY(open);
+  co_return co_await (*open)->device->coordinator().remove_member(replica);
+}
+
 Task<Result<std::vector<cluster::MemberInfo>>> ReplicatedVolumes::members(VolumeId volume) {
   std::vector<cluster::MemberInfo> out;
   const auto found = open_.find(volume);

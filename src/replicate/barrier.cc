@@ -30,7 +30,7 @@ Task<Result<SnapshotInfo>> CoordinatorCore::snapshot(SnapshotId id) {
 }
 
 Task<Status> CoordinatorCore::remove_everywhere(SnapshotId id) {
-  for (const auto& peer : peers_) {
+  for (Peer* peer : everybody()) {
     const PortPtr port = peer->port;
     if ((required_ & peer->bit) == 0 || port == nullptr) continue;
     Status gone = co_await port->delete_snapshot(id);

@@ -70,6 +70,12 @@ Task<Status> Coordinator::delete_snapshot(SnapshotId id) {
 Task<Status> Coordinator::resize(uint64_t size_bytes) {
   return core_->resize(size_bytes);
 }
+Task<Status> Coordinator::add_member(VolumeMember member) {
+  return core_->add_member(member);
+}
+Task<Status> Coordinator::remove_member(ReplicaId replica) {
+  return core_->remove_member(replica);
+}
 Task<Status> Coordinator::release() {
   return core_->release();
 }

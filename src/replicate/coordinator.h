@@ -95,6 +95,17 @@ class Coordinator {
   Task<Status> delete_snapshot(SnapshotId id);
   Task<Status> resize(uint64_t size_bytes);
 
+  // One member more, in a slot of the coordinator's choice (`slot` is not looked at). Success: the
+  // configuration has it, or had it; it is in sync when members() says so, after all that is
+  // allocated has been copied. Its replica is there and of the volume's size or not; what it holds
+  // does not matter. kLimitExceeded: the volume has kMaxMembers.
+  Task<Status> add_member(VolumeMember member);
+  // One less, whatever its state; the replica is never asked again, and may be deleted. Success:
+  // the configuration does not have it. kFailedPrecondition: no other in-sync member is reachable.
+  // Both: kUnavailable: the state store does not tell; it may have happened, ask again. Without a
+  // configuration (open()): kNotSupported.
+  Task<Status> remove_member(ReplicaId replica);
+
   // A planned end: refuses new calls, waits for those in flight, gives the leases back and records
   // that nobody serves, so that the next take_over need not wait. The error tells that this was not
   // recorded.

@@ -6,6 +6,7 @@
 //   reconfigure.cc  shrink; what is in flight is sent again
 //   takeover.cc     from the state store's record to the first write
 //   resync.cc       copy, then join
+//   membership.cc   members added and removed
 //   barrier.cc      snapshot, resize: alone between the writes
 //   lifetime.cc     start, release, close, fenced
 #pragma once
@@ -39,7 +40,10 @@ inline constexpr Duration kRetryLast = 2s;
 inline constexpr Duration kResyncRest = 300ms;  // after one that failed
 inline constexpr size_t kMaxOperations = 1024;  // in flight; more wait
 inline constexpr uint64_t kCopyChunk = 256 * kKiB;
+inline constexpr uint64_t kCopyStretch = 256 * kMiB;  // of a whole copy: what is known of at a time
 inline constexpr size_t kRangesAtATime = 1024;
+inline constexpr Duration kMembersWithin =
+    10s;  // a change of the members, if the state store is away
 
 // One operation of the order: in flight from its sequence to its acknowledgement.
 struct Operation {
@@ -72,6 +76,7 @@ struct Peer {
   const VolumeMember info;
   const uint8_t bit;
   bool local = false;
+  bool gone = false;                   // out of the configuration for good
   PortPtr port;                        // the open session
   bool receives = false;               // every new write
   std::multiset<uint64_t> unanswered;  // sequences sent in this session
@@ -108,6 +113,8 @@ class CoordinatorCore {
   Task<Result<SnapshotInfo>> snapshot(SnapshotId id);
   Task<Status> delete_snapshot(SnapshotId id);
   Task<Status> resize(uint64_t size_bytes);
+  Task<Status> add_member(VolumeMember member);
+  Task<Status> remove_member(ReplicaId replica);
   Task<Status> release();
   Task<void> close();
   Task<void> abandon();
@@ -126,6 +133,8 @@ class CoordinatorCore {
   Task<void> stop_background();
   static Task<void> cancel_at(Clock& clock, MonoTime at, std::shared_ptr<CancelSource> ended,
                               CancelSource& target);
+  Task<Result<ConfigChange>> replace_until(VolumeConfig next, MonoTime until,
+                                           CancelSource* or_when);
   Task<void> alarm(MonoTime at);
   Status check_range(uint64_t offset, uint64_t length) const;
 
@@ -156,6 +165,7 @@ class CoordinatorCore {
   // --- member.cc
   Peer* peer(uint8_t slot);
   Peer& add_peer(const VolumeMember& member);
+  std::vector<Peer*> everybody() const;
   Task<Result<FenceAnswer>> open_session(Peer& peer, PortPtr* port, Duration within);
   Task<void> tend(Peer& peer);
   Task<void> heartbeat(Peer& peer);
@@ -172,9 +182,18 @@ class CoordinatorCore {
   Attendance attendance() const;
   Task<void> shrink(uint8_t drop);
   Task<bool> replace_config(VolumeConfig next);
+  Task<bool> adopt(ConfigChange change);
+  void consider_all();
   Task<void> spread_config(uint8_t to);
   Task<void> give_config(Peer& peer, PortPtr port, std::string config);
   void resend_all();
+
+  // --- membership.cc
+  Task<Status> lock_config(MonoTime until);
+  Task<Result<bool>> change_members(VolumeConfig next, MonoTime until);
+  Task<void> settle_members();
+  bool follow_members();
+  void retire(Peer& peer);
 
   // --- takeover.cc
   Task<Status> claim();
@@ -190,7 +209,12 @@ class CoordinatorCore {
   // --- resync.cc
   Task<void> resync(Peer& peer, PortPtr port, FenceAnswer answer);
   Task<Status> copy_everything(Peer& peer, PortPtr port, FenceAnswer answer);
-  Task<Status> find_differences(Peer& peer, PortPtr port, const FenceAnswer& answer, RangeSet* set);
+  Task<Status> copy_marked(Peer& peer, PortPtr port, uint64_t its_size);
+  Task<Status> copy_whole(Peer& peer, PortPtr port, uint64_t its_size);
+  Task<Status> copy_pieces(Peer& peer, PortPtr port, RangeSet set, const RangeSet* compare);
+  Task<Status> find_differences(Peer& peer, PortPtr port, RangeSet* set);
+  Task<Status> find_data(Peer& peer, PortPtr port, uint64_t from, RangeSet* ours, RangeSet* its);
+  Task<Status> collect_data(PortPtr port, uint64_t from, uint64_t end, RangeSet* into);
   Task<Status> copy_chunk(Peer& peer, PortPtr port, uint64_t offset, uint64_t length, bool compare);
   Task<Status> inherit_maps(Peer& peer, PortPtr port);
   Task<Status> become_mandatory(Peer& peer, PortPtr port);
@@ -204,7 +228,12 @@ class CoordinatorCore {
   StoredConfig record_;
   uint8_t required_ = 0;
   uint8_t dropping_ = 0;  // being taken out of the configuration
+  // Those of the configuration. It changes under config_mutex_ only: who waits while going through
+  // them goes through everybody().
   std::vector<std::unique_ptr<Peer>> peers_;
+  std::vector<std::unique_ptr<Peer>> gone_;  // some coroutine may still hold one
+  bool tending_ = false;
+  bool unsettled_ = false;  // a change of the members was given up, and may still come
 
   uint64_t sequence_ = 0;
   uint64_t round_ = 1;

@@ -181,5 +181,21 @@ TEST_F(CoordinatorTest, CloseWaitsForWritesInFlight) {
   EXPECT_EQ(code, ErrorCode::kOk);
 }
 
+Task<void> change_members(Coordinator& coordinator, ErrorCode* added, ErrorCode* removed) {
+  Status done = co_await coordinator.add_member(VolumeMember());
+  *added = done.code();
+  done = co_await coordinator.remove_member(ReplicaId());
+  *removed = done.code();
+}
+
+TEST_F(CoordinatorTest, OfOneReplicaHasNoOtherMembers) {
+  auto coordinator = open(1);
+  ErrorCode added{}, removed{};
+  spawn(gate_, change_members(*coordinator, &added, &removed));
+  loop_.run();
+  EXPECT_EQ(added, ErrorCode::kNotSupported);
+  EXPECT_EQ(removed, ErrorCode::kNotSupported);
+}
+
 }  // namespace
 }  // namespace hf

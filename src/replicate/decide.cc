@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "replicate/mutants.h"
+
 namespace hf {
 
 Verdict judge(const Answers& a) {
@@ -60,6 +62,34 @@ VolumeConfig with(VolumeConfig config, uint8_t joined) {
     member.whole = false;
   }
   return config;
+}
+
+uint8_t free_slot(uint8_t taken) {
+  for (uint8_t slot = 0; slot < kMaxMembers; ++slot) {
+    if ((taken & slot_bit(slot)) == 0) return slot;
+  }
+  return kNobody;
+}
+
+VolumeConfig with_new(VolumeConfig config, VolumeMember member) {
+  member.whole = !mutant(ReplicateMutant::kNewMemberNotWhole);
+  member.left_generation = config.generation + 1;
+  if (mutant(ReplicateMutant::kNewMemberInSync)) config.in_sync |= slot_bit(member.slot);
+  config.members.push_back(member);
+  return config;
+}
+
+VolumeConfig without_member(VolumeConfig config, uint8_t slot) {
+  config.in_sync &= static_cast<uint8_t>(~slot_bit(slot));
+  std::erase_if(config.members, [slot](const VolumeMember& member) { return member.slot == slot; });
+  return config;
+}
+
+const VolumeMember* find_member(const VolumeConfig& config, ReplicaId replica) {
+  for (const VolumeMember& member : config.members) {
+    if (member.replica == replica) return &member;
+  }
+  return nullptr;
 }
 
 void add_size_difference(RangeSet& set, uint64_t one_size, uint64_t other_size) {

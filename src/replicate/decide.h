@@ -53,6 +53,14 @@ uint8_t choose_source(uint8_t candidates, uint8_t local);
 VolumeConfig without(VolumeConfig config, uint8_t dropped);
 VolumeConfig with(VolumeConfig config, uint8_t joined);
 
+// The lowest slot that no member has. kNobody: all are taken.
+uint8_t free_slot(uint8_t taken);
+// The configuration with one member more, which is not in sync and of which no map tells what it
+// lacks: a map of its slot is that of an earlier member. With one less, whatever it was.
+VolumeConfig with_new(VolumeConfig config, VolumeMember member);
+VolumeConfig without_member(VolumeConfig config, uint8_t slot);
+const VolumeMember* find_member(const VolumeConfig& config, ReplicaId replica);
+
 // What a change of size adds to what two replicas may differ in.
 void add_size_difference(RangeSet& set, uint64_t one_size, uint64_t other_size);
 

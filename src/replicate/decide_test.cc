@@ -58,6 +58,35 @@ TEST(Decide, SomebodyInSyncAndReachableStays) {
   }
 }
 
+VolumeMember member_of(uint64_t n) {
+  VolumeMember member;
+  member.replica = ReplicaId::from_random(n, n);
+  return member;
+}
+
+TEST(Decide, ANewMemberGetsAFreeSlotAndIsNotInSync) {
+  EXPECT_EQ(free_slot(0), 0);
+  EXPECT_EQ(free_slot(0b1011), 2);
+  EXPECT_EQ(free_slot(0xff), kNobody);
+  VolumeConfig config;
+  config.generation = 7;
+  config.in_sync = 0b1;
+  config.members.push_back(member_of(1));
+  VolumeMember added = member_of(2);
+  added.slot = 1;
+  config = with_new(config, added);
+  EXPECT_EQ(config.in_sync, 0b1);
+  EXPECT_TRUE(find_member(config, added.replica)->whole);
+  EXPECT_EQ(find_member(config, added.replica)->left_generation, 8u);
+  config = with(config, 0b10);
+  EXPECT_EQ(config.in_sync, 0b11);
+  EXPECT_FALSE(find_member(config, added.replica)->whole);
+  config = without_member(config, 0);
+  EXPECT_EQ(config.in_sync, 0b10);
+  EXPECT_EQ(find_member(config, member_of(1).replica), nullptr);
+  EXPECT_EQ(config.member_mask(), 0b10);
+}
+
 TEST(Decide, ChunksStayInsideTheirRanges) {
   RangeSet set;
   set.add(10 * kBlockSize, 100 * kBlockSize);

@@ -78,6 +78,7 @@ void CoordinatorCore::end_operations(const Error& why) {
 }
 
 void CoordinatorCore::start_background() {
+  tending_ = true;
   for (const auto& peer : peers_) (void)spawn(background_, tend(*peer));
   (void)spawn(background_, govern());
 }
@@ -92,7 +93,8 @@ std::vector<MemberStatus> CoordinatorCore::members() const {
   std::vector<MemberStatus> all;
   for (const auto& peer : peers_) {
     MemberStatus& member = all.emplace_back();
-    member.member = peer->info;
+    const VolumeMember* now = record_.config.member(peer->info.slot);
+    member.member = now != nullptr ? *now : peer->info;
     member.in_sync = (record_.config.in_sync & peer->bit) != 0;
     member.reachable = peer->port != nullptr;
     member.resyncing = peer->resyncing;
@@ -109,6 +111,23 @@ Task<void> CoordinatorCore::cancel_at(Clock& clock, MonoTime at,
   if (slept.ok() && !ended->is_cancelled()) target.cancel();
 }
 
+// Of the record as it is. kCancelled: not known until then, and it may have happened, or may still.
+Task<Result<ConfigChange>> CoordinatorCore::replace_until(VolumeConfig next, MonoTime until,
+                                                          CancelSource* or_when) {
+  auto ended = std::make_shared<CancelSource>();
+  CancelSource late;
+  const std::function<void()> give_up = [&late] { late.cancel(); };
+  CancelCallback stopped(or_when, give_up);
+  Gate alarm;
+  Clock& clock = spec_->clock;
+  (void)spawn(alarm, cancel_at(clock, until, ended, late));
+  Result<ConfigChange> change =
+      co_await spec_->configs.replace(record_, std::move(next), CancelToken(late));
+  ended->cancel();
+  co_await alarm.close();
+  co_return change;
+}
+
 // Wakes those who wait for a change at that time.
 Task<void> CoordinatorCore::alarm(MonoTime at) {
   Status slept = co_await spec_->clock.sleep_until(at, CancelToken(stop_));
@@ -123,7 +142,7 @@ Task<Status> CoordinatorCore::release() {
   stop_.cancel();
   changed_.notify_all();
   // No call runs and none can come: nothing reads under the leases any more.
-  for (const auto& peer : peers_) {
+  for (Peer* peer : everybody()) {
     const PortPtr port = peer->port;
     if (port == nullptr || (record_.config.in_sync & peer->bit) == 0) continue;
     Stamp all;
@@ -139,25 +158,20 @@ Task<Status> CoordinatorCore::release() {
     if (peer->port != nullptr) peer->port->close();
   }
   if (fenced_) co_return refusal();
-  VolumeConfig next = record_.config;
-  next.phase = VolumePhase::kDetached;
-  next.coordinator = NodeId();
-  auto ended = std::make_shared<CancelSource>();
-  CancelSource late;
-  Gate alarm;
-  Clock& clock = spec_->clock;
-  (void)spawn(alarm, cancel_at(clock, clock.now() + kDetachWithin, ended, late));
-  Result<ConfigChange> change =
-      co_await spec_->configs.replace(record_, std::move(next), CancelToken(late));
-  ended->cancel();
-  co_await alarm.close();
-  HF_CO_TRY(change);
-  if (!change->done) {
+  const MonoTime until = spec_->clock.now() + kDetachWithin;
+  while (true) {
+    VolumeConfig next = record_.config;
+    next.phase = VolumePhase::kDetached;
+    next.coordinator = NodeId();
+    Result<ConfigChange> change = co_await replace_until(std::move(next), until, nullptr);
+    HF_CO_TRY(change);
+    record_ = std::move(change->now);
+    if (change->done) co_return Status();
+    // An earlier change of ours that came late is no takeover.
+    if (record_.config.epoch == epoch_) continue;
     co_return make_error(ErrorCode::kFenced, "volume {} was taken over while it was released",
                          config().volume.to_string());
   }
-  record_ = std::move(change->now);
-  co_return Status();
 }
 
 Task<void> CoordinatorCore::close() {

@@ -21,6 +21,12 @@ Peer& CoordinatorCore::add_peer(const VolumeMember& member) {
   return added;
 }
 
+std::vector<Peer*> CoordinatorCore::everybody() const {
+  std::vector<Peer*> all;
+  for (const auto& peer : peers_) all.push_back(peer.get());
+  return all;
+}
+
 uint8_t CoordinatorCore::reachable() const {
   uint8_t mask = 0;
   for (const auto& peer : peers_) mask |= peer->port != nullptr ? peer->bit : 0;
@@ -63,7 +69,7 @@ Task<Result<FenceAnswer>> CoordinatorCore::open_session(Peer& peer, PortPtr* por
 
 // The life of a member: opened, asked for a sign of life, lost, opened again.
 Task<void> CoordinatorCore::tend(Peer& peer) {
-  while (running()) {
+  while (running() && !peer.gone) {
     if (peer.port != nullptr) {
       co_await heartbeat(peer);
       drop_stuck(peer);
@@ -81,10 +87,11 @@ Task<void> CoordinatorCore::tend(Peer& peer) {
     if (spec_->clock.now() < peer.rest_until) {
       Status rested = co_await spec_->clock.sleep_until(peer.rest_until, CancelToken(stop_));
       if (!rested.ok()) break;
+      continue;
     }
     PortPtr port;
     Result<FenceAnswer> answer = co_await open_session(peer, &port, kFenceWithin);
-    if (!running()) {
+    if (!running() || peer.gone) {
       if (port != nullptr) port->close();
       break;
     }

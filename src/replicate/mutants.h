@@ -26,6 +26,13 @@ enum class ReplicateMutant : uint8_t {
   kRestartForgetsLease,     // a restarted replica does not know that it may have given a lease
   kCopyOverWrites,          // the copy of a resync does not keep writes out of its range
   kBitsDroppedEarly,        // dirty bits are dropped before the joiner is in the configuration
+  kNewMemberInSync,         // a member that is added counts as in sync at once
+  kNewMemberNotWhole,       // of one that is added the maps of its slot are believed
+  kLastMemberRemoved,       // the last in-sync member that is reachable may be removed
+  kRemovedStays,            // who was removed stays among those who are asked
+  kRemovedBeforeRecorded,   // who is being removed need not answer before that is recorded
+  kUnknownNotSettled,       // a change that was given up, and may still come, is forgotten
+  kTargetsDataIgnored,      // a whole copy leaves what only the target has
   kRemoteReadWithoutLease,  // only reads of the local replica need the others' leases
 };
 

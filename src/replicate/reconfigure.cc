@@ -32,6 +32,8 @@ Task<void> CoordinatorCore::govern() {
     const uint8_t drop = to_drop(attendance());
     if (drop != 0) {
       co_await shrink(drop);
+    } else if (unsettled_) {
+      co_await settle_members();
     } else if ((required_ & ~reachable()) != 0) {
       Status slept = co_await spec_->clock.sleep_for(kLook, CancelToken(stop_));
       if (!slept.ok()) break;
@@ -62,6 +64,10 @@ Task<void> CoordinatorCore::shrink(uint8_t drop) {
   }
   held_ = false;
   dropping_ = 0;
+  consider_all();
+}
+
+void CoordinatorCore::consider_all() {
   const std::map<uint64_t, OperationPtr> waiting = in_flight_;
   for (const auto& [sequence, op] : waiting) consider(op);
   changed_.notify_all();
@@ -82,12 +88,28 @@ Task<bool> CoordinatorCore::replace_config(VolumeConfig next) {
     if (!slept.ok()) stop_.cancel();
     co_return false;
   }
-  if (change->now.config.epoch != epoch_) {
-    fence_self(make_error(ErrorCode::kFenced, "epoch {} has taken over", change->now.config.epoch));
+  co_return co_await adopt(std::move(*change));
+}
+
+// What the state store has. False: it is not what we wrote. It may be of ours all the same, an
+// earlier writing that came late: whoever is not in it any more has left.
+Task<bool> CoordinatorCore::adopt(ConfigChange change) {
+  if (change.now.config.epoch != epoch_) {
+    fence_self(make_error(ErrorCode::kFenced, "epoch {} has taken over", change.now.config.epoch));
     co_return false;
   }
-  record_ = std::move(change->now);
-  co_return change->done;
+  record_ = std::move(change.now);
+  unsettled_ = false;  // whatever was on its way compares an older revision
+  const bool was_held = held_;
+  const bool left = follow_members();
+  if (!left) co_return change.done;
+  // Nobody has to mark anything for who is gone for good, so nothing is sent again; but before
+  // anything is acknowledged without it, those who stay know that it does not count.
+  held_ = true;
+  co_await spread_config(required_);
+  held_ = was_held;
+  consider_all();
+  co_return change.done;
 }
 
 Task<void> CoordinatorCore::give_config(Peer& peer, PortPtr port, std::string config) {

@@ -76,33 +76,19 @@ Task<void> CoordinatorCore::resync(Peer& peer, PortPtr port, FenceAnswer answer)
 
 Task<Status> CoordinatorCore::copy_everything(Peer& peer, PortPtr port, FenceAnswer answer) {
   const Result<VolumeConfig> copy = decode_config(answer.config);
-  const bool compare = peer.info.whole || (copy.ok() && copy->lineage != record_.config.lineage);
+  const VolumeMember* member = record_.config.member(peer.info.slot);
+  const bool other_lineage = copy.ok() && copy->lineage != record_.config.lineage;
+  const bool whole = (member != nullptr && member->whole) || other_lineage;
   // From now on it gets every write. Those before are awaited: the maps then have them.
   peer.receives = true;
   Status done = co_await wait_ended(sequence_);
   HF_CO_TRY(done);
-  RangeSet set;
-  if (compare) {
-    set.add(0, size_);
+  if (whole) {
+    done = co_await copy_whole(peer, port, answer.size_bytes);
   } else {
-    done = co_await find_differences(peer, port, answer, &set);
-    HF_CO_TRY(done);
+    done = co_await copy_marked(peer, port, answer.size_bytes);
   }
-  if (answer.size_bytes != size_) {
-    add_size_difference(set, answer.size_bytes, size_);
-    done = co_await port->resize(copy_header(), size_);
-    HF_CO_TRY(done);
-  }
-  set.cut_at(size_);
-  peer.copy_total = set.bytes();
-  for (const auto& [offset, length] : chunks_of(set, kCopyChunk)) {
-    done = co_await copy_chunk(peer, port, offset, length, compare);
-    HF_CO_TRY(done);
-    peer.copy_done += length;
-    if (in_flight_.empty()) continue;
-    Status slept = co_await spec_->clock.sleep_for(kYield, CancelToken(stop_));
-    HF_CO_TRY(slept);
-  }
+  HF_CO_TRY(done);
   done = co_await inherit_maps(peer, port);
   HF_CO_TRY(done);
   if (mutant(ReplicateMutant::kJoinBeforeMandatory)) {
@@ -115,9 +101,102 @@ Task<Status> CoordinatorCore::copy_everything(Peer& peer, PortPtr port, FenceAns
   co_return co_await join(peer, port);
 }
 
+Task<Status> CoordinatorCore::copy_marked(Peer& peer, PortPtr port, uint64_t its_size) {
+  RangeSet set;
+  Status done = co_await find_differences(peer, port, &set);
+  HF_CO_TRY(done);
+  if (its_size != size_) {
+    add_size_difference(set, its_size, size_);
+    done = co_await port->resize(copy_header(), size_);
+    HF_CO_TRY(done);
+  }
+  set.cut_at(size_);
+  peer.copy_total = set.bytes();
+  co_return co_await copy_pieces(peer, port, std::move(set), nullptr);
+}
+
+// No map tells what it lacks: whatever one of the two has allocated is copied or compared. A
+// stretch after the other, since a volume may have more extents than memory should hold; first all
+// of them are counted, so that people see how far it is. What is written meanwhile goes to both:
+// what lies in neither's extents is alike.
+Task<Status> CoordinatorCore::copy_whole(Peer& peer, PortPtr port, uint64_t its_size) {
+  HF_PROBE("replicate.whole_copy");
+  if (its_size != size_) {
+    Status resized = co_await port->resize(copy_header(), size_);
+    HF_CO_TRY(resized);
+  }
+  for (const bool copies : {false, true}) {
+    for (uint64_t at = 0; at < size_; at += kCopyStretch) {
+      RangeSet ours, its;
+      Status done = co_await find_data(peer, port, at, &ours, &its);
+      HF_CO_TRY(done);
+      if (!mutant(ReplicateMutant::kTargetsDataIgnored)) ours.add_all(its);
+      if (!copies) peer.copy_total += ours.bytes();
+      if (copies) done = co_await copy_pieces(peer, port, std::move(ours), &its);
+      HF_CO_TRY(done);
+    }
+  }
+  peer.copy_total = peer.copy_done;
+  co_return Status();
+}
+
+// Where a piece overlaps `compare`, it is written only if it differs.
+Task<Status> CoordinatorCore::copy_pieces(Peer& peer, PortPtr port, RangeSet set,
+                                          const RangeSet* compare) {
+  for (const auto& [offset, length] : chunks_of(set, kCopyChunk)) {
+    const bool compares = compare != nullptr && compare->overlaps(offset, length);
+    Status done = co_await copy_chunk(peer, port, offset, length, compares);
+    HF_CO_TRY(done);
+    peer.copy_done += length;
+    peer.copy_total = std::max(peer.copy_total, peer.copy_done);
+    if (in_flight_.empty()) continue;
+    done = co_await spec_->clock.sleep_for(kYield, CancelToken(stop_));
+    HF_CO_TRY(done);
+  }
+  co_return Status();
+}
+
+Task<Status> CoordinatorCore::collect_data(PortPtr port, uint64_t from, uint64_t end,
+                                           RangeSet* into) {
+  while (from < end) {
+    Result<std::vector<DataExtent>> page = co_await port->extents(from, end - from, kRangesAtATime);
+    HF_CO_TRY(page);
+    if (page->empty() || page->back().offset + page->back().length <= from) {
+      co_return make_error(ErrorCode::kProtocol, "a replica tells nothing of its extents at {}",
+                           from);
+    }
+    for (const DataExtent& extent : *page) {
+      if (extent.data) into->add(extent.offset, extent.length);
+    }
+    from = page->back().offset + page->back().length;
+  }
+  co_return Status();
+}
+
+// Of the stretch that begins at `from`: where a member in sync has data, and where the joiner has.
+Task<Status> CoordinatorCore::find_data(Peer& peer, PortPtr port, uint64_t from, RangeSet* ours,
+                                        RangeSet* its) {
+  const uint64_t end = std::min(size_, from + kCopyStretch);
+  Status done = co_await collect_data(port, from, end, its);
+  HF_CO_TRY(done);
+  while (running() && peer.port == port) {
+    const uint8_t slot = choose_source(readable(), local_mask());
+    if (slot == kNobody) {
+      co_await changed_.wait();
+      continue;
+    }
+    Peer& source = *this->peer(slot);
+    const PortPtr at = source.port;
+    done = co_await collect_data(at, from, end, ours);
+    if (done.ok() || done.code() == ErrorCode::kFenced) co_return done;
+    if (done.code() == ErrorCode::kInvalidArgument) co_return done;  // the size has changed
+    lose(source, at, done.error());
+  }
+  co_return lost_error();
+}
+
 // What the others know that it lacks, and what it may have that they have not.
-Task<Status> CoordinatorCore::find_differences(Peer& peer, PortPtr port, const FenceAnswer&,
-                                               RangeSet* set) {
+Task<Status> CoordinatorCore::find_differences(Peer& peer, PortPtr port, RangeSet* set) {
   if (!mutant(ReplicateMutant::kJoinerWindowIgnored)) {
     Status own = co_await collect(port, std::nullopt, set);
     HF_CO_TRY(own);
@@ -153,7 +232,8 @@ Task<Status> CoordinatorCore::copy_chunk(Peer& peer, PortPtr port, uint64_t offs
   uint8_t from = 0, bad = 0;
   Status done = co_await read_somewhere(offset, buffer->span(), &from, &bad);
   HF_CO_TRY(done);
-  if (compare) {
+  const bool zero = all_zero(buffer->span());
+  if (compare && !zero) {
     AlignedBuffer there(length);
     done = co_await port->read(offset, there.span());
     if (done.ok() && std::memcmp(there.data(), buffer->data(), length) == 0) co_return Status();
@@ -163,8 +243,7 @@ Task<Status> CoordinatorCore::copy_chunk(Peer& peer, PortPtr port, uint64_t offs
   }
   if (peer.port != port) co_return lost_error();
   HF_PROBE("replicate.resync_chunk");
-  if (all_zero(buffer->span()))
-    co_return co_await port->write_zeroes(copy_header(), offset, length);
+  if (zero) co_return co_await port->write_zeroes(copy_header(), offset, length);
   co_return co_await port->write(copy_header(), offset, WriteData::of(std::move(buffer)));
 }
 
@@ -201,6 +280,8 @@ Task<Status> CoordinatorCore::inherit_maps(Peer& peer, PortPtr port) {
 
 // Nothing is acknowledged without it from here on; and it has all that was acknowledged before.
 Task<Status> CoordinatorCore::become_mandatory(Peer& peer, PortPtr port) {
+  // Its slot may be nobody's by now, and would be waited for for ever.
+  if (peer.port != port) co_return lost_error();
   HF_PROBE("replicate.joiner_mandatory");
   required_ |= peer.bit;
   const uint64_t before = sequence_;
@@ -221,7 +302,7 @@ Task<Status> CoordinatorCore::join(Peer& peer, PortPtr port) {
   const WriteHeader header = copy_header();
   const SlotMask itself = peer.bit;
   if (mutant(ReplicateMutant::kBitsDroppedEarly)) {
-    for (const auto& other : peers_) {
+    for (Peer* other : everybody()) {
       if (other->port == nullptr || (required_ & other->bit) == 0) continue;
       const PortPtr at = other->port;
       Status cleared = co_await at->clear_dirty(header, itself);
@@ -236,7 +317,7 @@ Task<Status> CoordinatorCore::join(Peer& peer, PortPtr port) {
   co_await spread_config(required_);
   // Only now: before, it could still have gone without them. Nothing can be marked for it
   // meanwhile, a shrink waits for the mutex.
-  for (const auto& other : peers_) {
+  for (Peer* other : everybody()) {
     const PortPtr at = other->port;
     if (at == nullptr || (record_.config.in_sync & other->bit) == 0) continue;
     Status cleared = co_await at->clear_dirty(header, itself);

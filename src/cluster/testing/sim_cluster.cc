@@ -6,6 +6,13 @@ namespace hf::cluster {
 namespace {
 
 constexpr Duration kSilence = std::chrono::milliseconds(700);
+constexpr size_t kMembersMost = 8;
+constexpr uint64_t kCopiesMost = 400'000'000;  // ns, until a new member is in sync
+
+// A replicated volume's device shows its content, whoever its members are.
+ReplicaId content_of(VolumeId volume) {
+  return ReplicaId(volume.bytes);
+}
 
 }  // namespace
 
@@ -41,7 +48,7 @@ class SimCluster::Volumes final : public VolumeHost {
     }
     bool answered = false;
     for (const MemberInfo& member : found->second.members) {
-      for (const auto& node : cluster_.nodes_) answered |= node->id == member.node && has_open(*node, member.pool);
+      answered |= member.in_sync && cluster_.member_on(member.node)->has_open(member.pool);
     }
     if (!answered) co_return Error(ErrorCode::kUnavailable, "no member that is in sync answers");
     found->second.owner = &self_;
@@ -51,10 +58,9 @@ class SimCluster::Volumes final : public VolumeHost {
     HF_CO_TRY(back);
     const auto still = cluster_.shared_.find(volume);
     if (still == cluster_.shared_.end()) co_return Error(ErrorCode::kConflict, "it is gone");
-    const MemberInfo& first = still->second.members.front();
     const SimReplica* content = cluster_.canonical(still->second);
     if (content == nullptr) co_return Error(ErrorCode::kUnavailable, "its replicas are gone");
-    std::shared_ptr<BlockDevice> device = life_.ports.device_of(first.pool, first.replica, content->head.size);
+    std::shared_ptr<BlockDevice> device = life_.ports.device_of(PoolId(), content_of(volume), content->head.size);
     co_return device;
   }
   Task<Status> close(VolumeId volume) override {
@@ -75,6 +81,7 @@ class SimCluster::Volumes final : public VolumeHost {
     HF_CO_TRY(come);
     if (self_.is_fenced(volume)) co_return Error(ErrorCode::kFenced, "another node has it");
     Shared& shared = cluster_.shared_[volume];
+    cluster_.settle(shared);
     const SimReplica* content = cluster_.canonical(shared);
     if (content == nullptr) co_return Error(ErrorCode::kNotFound, "no replica");
     SimImage image = content->head;
@@ -85,7 +92,7 @@ class SimCluster::Volumes final : public VolumeHost {
     }
     for (const MemberInfo& member : shared.members) {
       SimReplica* replica = self_.find(member.pool, member.replica);
-      if (replica != nullptr) replica->snapshots.try_emplace(snapshot, image);
+      if (replica != nullptr && member.in_sync) replica->snapshots.try_emplace(snapshot, image);
     }
     co_return co_await pass("snapshot");
   }
@@ -99,17 +106,66 @@ class SimCluster::Volumes final : public VolumeHost {
     }
     co_return co_await pass("resize");
   }
+  Task<Status> add_member(VolumeId volume, MemberInfo member) override {
+    Status come = co_await pass("add_member");
+    HF_CO_TRY(come);
+    Status served = is_served(volume);
+    HF_CO_TRY(served);
+    Shared& shared = cluster_.shared_[volume];
+    for (const MemberInfo& known : shared.members) {
+      if (known.replica == member.replica) co_return Status();
+    }
+    if (shared.members.size() >= kMembersMost) co_return Error(ErrorCode::kLimitExceeded, "it has all members it can have");
+    member.in_sync = false;
+    shared.joins[member.replica] = life_.life.loop().now() + static_cast<int64_t>(cluster_.prng_.below(kCopiesMost));
+    shared.members.push_back(std::move(member));
+    co_return co_await pass("add_member");
+  }
+  Task<Status> remove_member(VolumeId volume, ReplicaId replica) override {
+    Status come = co_await pass("remove_member");
+    HF_CO_TRY(come);
+    Status served = is_served(volume);
+    HF_CO_TRY(served);
+    Shared& shared = cluster_.shared_[volume];
+    cluster_.settle(shared);
+    std::vector<MemberInfo>& members = shared.members;
+    const auto is_it = [replica](const MemberInfo& member) { return member.replica == replica; };
+    const auto found = std::find_if(members.begin(), members.end(), is_it);
+    if (found == members.end()) co_return Status();
+    const auto could_serve = [&](const MemberInfo& member) {
+      return member.replica != replica && member.in_sync && reaches(member);
+    };
+    const auto next = std::find_if(members.begin(), members.end(), could_serve);
+    if (next == members.end()) co_return Error(ErrorCode::kFailedPrecondition, "no other member that is in sync is reachable");
+    if (found == members.begin()) {
+      const SimReplica* content = cluster_.canonical(shared);
+      SimReplica* heir = self_.find(next->pool, next->replica);
+      if (content == nullptr || heir == nullptr) co_return Error(ErrorCode::kUnavailable, "its replicas are gone");
+      heir->head = content->head;
+      std::iter_swap(found, next);
+    }
+    std::erase_if(members, is_it);
+    shared.joins.erase(replica);
+    co_return co_await pass("remove_member");
+  }
   Task<Result<std::vector<MemberInfo>>> members(VolumeId volume) override {
     const auto found = cluster_.shared_.find(volume);
     if (found == cluster_.shared_.end()) co_return Error(ErrorCode::kNotFound, "no configuration");
-    co_return found->second.members;
+    cluster_.settle(found->second);
+    std::vector<MemberInfo> members = found->second.members;
+    for (MemberInfo& member : members) member.reachable = reaches(member);
+    co_return members;
   }
 
  private:
-  static bool has_open(const Member& node, PoolId pool) {
-    if (node.life == nullptr || node.life->life.is_dead()) return false;
-    const auto found = node.world.pools.find(pool);
-    return found != node.world.pools.end() && found->second.opened_by.contains(node.world.living);
+  Status is_served(VolumeId volume) const {
+    if (!open_.contains(volume)) return Error(ErrorCode::kFailedPrecondition, "it is not served here");
+    if (self_.is_fenced(volume)) return Error(ErrorCode::kFenced, "another node has it");
+    return Status();
+  }
+  bool reaches(const MemberInfo& member) const {
+    const Member* node = cluster_.member_on(member.node);
+    return node->has_open(member.pool) && cluster_.reaches(self_, *node);
   }
   Task<Status> pass(const char* what) {
     if (life_.life.is_dead()) co_return sim::dead_error(what);
@@ -136,7 +192,26 @@ bool SimCluster::Member::is_fenced(VolumeId volume) {
   return found->second.owner != this || found->second.incarnation != incarnations;
 }
 
+bool SimCluster::Member::is_member(ReplicaId replica) {
+  for (const auto& [volume, shared] : cluster.shared_) {
+    if (shared.owner == nullptr || shared.owner->incarnations != shared.incarnation) continue;
+    for (const MemberInfo& member : shared.members) {
+      if (member.replica == replica) return true;
+    }
+  }
+  return false;
+}
+
+bool SimCluster::Member::has_open(PoolId pool) const {
+  if (life == nullptr || life->life.is_dead()) return false;
+  const auto found = world.pools.find(pool);
+  return found != world.pools.end() && found->second.opened_by.contains(world.living);
+}
+
 SimReplica* SimCluster::Member::find(PoolId pool, ReplicaId replica) {
+  for (const auto& [volume, shared] : cluster.shared_) {
+    if (pool.is_nil() && content_of(volume) == replica) return cluster.canonical(shared);
+  }
   for (const auto& node : cluster.nodes_) {
     const auto found = node->world.pools.find(pool);
     if (found == node->world.pools.end()) continue;
@@ -144,6 +219,29 @@ SimReplica* SimCluster::Member::find(PoolId pool, ReplicaId replica) {
     return there == found->second.replicas.end() ? nullptr : &there->second;
   }
   return nullptr;
+}
+
+const SimCluster::Member* SimCluster::member_on(NodeId node) const {
+  for (const auto& each : nodes_) {
+    if (each->id == node) return each.get();
+  }
+  HF_ASSERT(false, "no node {}", node.to_string());
+  return nullptr;
+}
+
+// Who has been copied to by now is in sync, and has what the others have.
+void SimCluster::settle(Shared& shared) {
+  if (shared.owner == nullptr || shared.owner->incarnations != shared.incarnation) return;
+  for (MemberInfo& member : shared.members) {
+    const auto joins = shared.joins.find(member.replica);
+    if (joins == shared.joins.end() || loop_.now() < joins->second) continue;
+    const Member* node = member_on(member.node);
+    SimReplica* replica = shared.owner->find(member.pool, member.replica);
+    if (!node->has_open(member.pool) || !reaches(*shared.owner, *node) || replica == nullptr) continue;
+    member.in_sync = true;
+    replica->head = canonical(shared)->head;
+    shared.joins.erase(joins);
+  }
 }
 
 SimReplica* SimCluster::canonical(const Shared& shared) {

@@ -1,7 +1,8 @@
 // SimCluster: several simulated nodes (sim_node.h) under one state store, each with its control plane,
 // which can be killed and started anew, cut off from the others, or away for good. A replicated volume
-// has one content, that of its first replica; who serves it is one node at a time, the last that opened
-// it, as the replication protocol has it. For tests.
+// has one content, that of its first replica, which is in sync; who serves it is one node at a time, the last that
+// opened it, as the replication protocol has it. A member that is added is in sync after a while, in which its node and
+// the serving one see each other. For tests.
 #pragma once
 
 #include <memory>
@@ -53,6 +54,7 @@ class SimCluster {
     std::vector<MemberInfo> members;
     Member* owner = nullptr;
     uint64_t incarnation = 0;
+    std::map<ReplicaId, sim::SimTime> joins;  // when one that is not in sync will be
   };
   class Volumes;
   class Calls;
@@ -61,6 +63,8 @@ class SimCluster {
     Member(SimCluster& c, size_t i) : cluster(c), index(i) { world.beyond = this; }
     SimReplica* find(PoolId pool, ReplicaId replica) override;
     bool is_fenced(VolumeId volume) override;
+    bool is_member(ReplicaId replica) override;
+    bool has_open(PoolId pool) const;
     SimCluster& cluster;
     const size_t index;
     NodeId id;
@@ -83,6 +87,8 @@ class SimCluster {
   bool reaches(const Member& from, const Member& to) const;
   ControlOptions options(const Member& member) const;
   SimReplica* canonical(const Shared& shared);
+  const Member* member_on(NodeId node) const;
+  void settle(Shared& shared);
 
   sim::SimLoop loop_;
   Prng prng_;

@@ -35,7 +35,6 @@ Node::Node(sim::Simulation& sim, size_t index, const Shape& shape)
       process(host),
       id(NodeId::from_random(index + 1, index + 1)),
       weather(sim.prng().fork()),
-      slot(static_cast<uint8_t>(index)),
       shadow(shape.blocks),
       pool(prepared_pool()) {
   const Duration delays[] = {5ms, 50ms, 500ms};
@@ -43,7 +42,7 @@ Node::Node(sim::Simulation& sim, size_t index, const Shape& shape)
   const auto drift =
       static_cast<int64_t>(sim.prng().below(static_cast<uint64_t>(2 * shape.drift_ppm + 1)));
   host.clock().set_drift_ppm(0, drift - shape.drift_ppm);
-  if (index >= shape.members) return;
+  if (index >= shape.members + shape.spares) return;
   replica = prepared_replica(index);
   prepared_disk(index, shape.blocks).lay_onto(disk);
 }
@@ -74,7 +73,7 @@ Task<void> SimCluster::pause_for(Duration d) {
   HF_ASSERT(slept.ok());
 }
 
-std::vector<Node*> SimCluster::members() {
+std::vector<Node*> SimCluster::holders() {
   std::vector<Node*> found;
   for (const auto& node : nodes_) {
     if (!node->replica.is_nil()) found.push_back(node.get());
@@ -85,14 +84,15 @@ std::vector<Node*> SimCluster::members() {
 Task<void> SimCluster::create() {
   VolumeConfig config;
   config.volume = volume_;
-  std::vector<Shadow*> shadows;
-  for (Node* node : members()) {
+  std::map<ReplicaId, Shadow*> shadows;
+  for (Node* node : holders()) {
+    shadows[node->replica] = &node->shadow;
+    if (config.members.size() == shape_.members) continue;
     VolumeMember& member = config.members.emplace_back();
     member.node = node->id;
     member.replica = node->replica;
-    member.slot = node->slot;
+    member.slot = static_cast<uint8_t>(config.members.size() - 1);
     config.in_sync |= slot_bit(member.slot);
-    shadows.push_back(&node->shadow);
   }
   Result<StoredConfig> created = co_await driver_configs_.create(config);
   HF_ASSERT(created.ok(), "{}", created.error().to_string());
@@ -140,7 +140,7 @@ Task<bool> SimCluster::start(Node& node) {
       daemon->pool = std::move(*pool);
       std::shared_ptr<Replica> replica = daemon->pool->find(node.replica);
       if (judge_.judging()) co_await settle_shadow(node, *replica);
-      replica = observe(std::move(replica), node.slot, node.shadow, judge_);
+      replica = observe(std::move(replica), node.shadow, judge_);
       daemon->service = std::make_shared<ReplicaService>(std::move(replica), &daemon->world.clock);
     } else {
       up = pool.error();

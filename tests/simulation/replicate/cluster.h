@@ -23,6 +23,7 @@ struct Shape {
   Shape() = default;
   uint64_t nodes = 3;
   uint64_t members = 3;  // on the first nodes
+  uint64_t spares = 0;   // nodes behind them with a replica that is no member yet
   uint64_t blocks = 512;
   uint64_t lively = 24;  // blocks that clients use, spread over the volume
   uint64_t clients = 4;  // of each coordinator; none: driven by hand, and not judged
@@ -82,12 +83,12 @@ struct Node {
   NodeId id;
   Weather weather;
   ReplicaId replica;  // nil: a node without one
-  uint8_t slot = 0;
   Shadow shadow;
   PoolConfig pool;
   std::unique_ptr<Daemon> daemon;  // null: down
   bool busy = false;               // being started or ended
   bool paused = false;
+  bool changing = false;  // being added or removed, by somebody who still waits
 };
 
 class SimCluster {
@@ -124,6 +125,12 @@ class SimCluster {
   Task<void> wait_clients();
   // True: a write through the serving coordinator has succeeded within that time.
   Task<bool> progresses(Duration within);
+  // Through whoever serves. Somebody who was removed is written over: whatever is there is never
+  // seen again.
+  Task<Status> add_member(Node& node);
+  Task<Status> remove_member(Node& node);
+  std::vector<Node*> members();  // as the configuration has them now
+  std::vector<Node*> spares();   // nodes with a replica that is no member
   VolumeId volume() const { return volume_; }
   ClusterId cluster() const { return cluster_; }
   state::MemoryServer& state() { return state_; }
@@ -150,7 +157,9 @@ class SimCluster {
   Task<bool> read_all(Replica& replica, std::vector<std::optional<uint64_t>>* values);
   Task<void> probe_write(Node& node, std::shared_ptr<bool> done);
   Task<void> compare_snapshot(SnapshotId id);
-  std::vector<Node*> members();
+  Task<void> scribble(Node& node);
+  std::vector<Node*> holders();  // nodes with a replica, member or not
+  bool is_member(const Node& node);
 
   sim::Simulation sim_;
   const Shape shape_;

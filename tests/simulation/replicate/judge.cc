@@ -1,12 +1,14 @@
 #include "judge.h"
 
+#include "replicate/decide.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
 
 namespace hf::replicate_sim {
 
-void Judge::begin(std::vector<Shadow*> shadows) {
+void Judge::begin(std::map<ReplicaId, Shadow*> shadows) {
   shadows_ = std::move(shadows);
   look();
 }
@@ -57,10 +59,41 @@ void Judge::changed(const VolumeConfig& was, const VolumeConfig& now, bool one_s
   if (!takes_over && is_other && now.phase != VolumePhase::kDetached) {
     refuse("I6: somebody else changed it within an epoch");
   }
+  members_changed(was, now, !takes_over && !recovers);
+}
+
+void Judge::is_member(ReplicaId replica, bool it_is) {
+  if (!judging()) return;
+  look();
+  told_[replica] = it_is;
+  if ((find_member(config_, replica) != nullptr) == it_is) return;
+  fail(it_is ? "I6: a member was added, and is none" : "I6: a member was removed, and is one");
+}
+
+// One at a time comes or goes, and only while somebody serves; who stays keeps its slot.
+void Judge::members_changed(const VolumeConfig& was, const VolumeConfig& now, bool may) {
+  size_t stay = 0;
+  for (const VolumeMember& member : now.members) {
+    const VolumeMember* before = find_member(was, member.replica);
+    if (before == nullptr) continue;
+    ++stay;
+    if (before->slot != member.slot) fail("I6: a member has changed its slot");
+  }
+  const size_t changes = was.members.size() + now.members.size() - 2 * stay;
+  if (changes == 0) return;
+  ++member_changes;
+  for (const auto& [replica, is_one] : told_) {
+    if ((find_member(now, replica) != nullptr) != is_one) {
+      fail(is_one ? "I6: a member is gone that nobody removed"
+                  : "I6: a member is back that nobody added");
+    }
+  }
+  if (changes > 1) fail("I6: more than one member came or went at once");
+  if (!may) fail("I6: a takeover changed the members");
 }
 
 void Judge::must_have(uint8_t slot, uint64_t block, const char* when) {
-  const uint64_t told = vis_[block], has = shadows_[slot]->content(block);
+  const uint64_t told = vis_[block], has = shadow(slot).content(block);
   if (told == has || stamp(has) >= stamp(told)) return;
   fail(
       fmt::format("I1: {}, the in-sync member {} has of block {} value {} ({}.{}), older than {} "
@@ -77,7 +110,7 @@ void Judge::compare() {
   const std::vector<uint8_t> slots = slots_of(config_.in_sync);
   for (const uint8_t slot : slots) {
     for (uint64_t block = 0; block < vis_.size(); ++block) {
-      const uint64_t one = shadows_[slots[0]]->content(block), two = shadows_[slot]->content(block);
+      const uint64_t one = shadow(slots[0]).content(block), two = shadow(slot).content(block);
       if (one == two) continue;
       return fail(
           fmt::format("I5: at rest in epoch {}, the in-sync members {} and {} have of "
@@ -180,36 +213,37 @@ void Judge::taken(Stamp stamp, const std::vector<uint64_t>& values) {
   }
 }
 
-void Judge::applied(uint8_t slot, uint64_t epoch, uint64_t promised, uint64_t first,
+void Judge::applied(ReplicaId replica, uint64_t epoch, uint64_t promised, uint64_t first,
                     const std::vector<uint64_t>& values) {
   if (!judging()) return;
   look();
   if (epoch < promised) {
-    fail(fmt::format("I3: member {} took a write of epoch {} after it had promised {}", slot, epoch,
-                     promised));
+    fail(fmt::format("I3: {} took a write of epoch {} after it had promised {}",
+                     replica.to_string(), epoch, promised));
   }
-  if ((config_.in_sync & slot_bit(slot)) == 0) return;
+  const VolumeMember* member = find_member(config_, replica);
+  if (member == nullptr || (config_.in_sync & slot_bit(member->slot)) == 0) return;
   for (size_t i = 0; i < values.size() && first + i < vis_.size(); ++i) {
-    must_have(slot, first + i, "when it took a write");
+    must_have(member->slot, first + i, "when it took a write");
   }
 }
 
-void Judge::promised(uint8_t slot, uint64_t epoch) {
+void Judge::promised(ReplicaId replica, uint64_t epoch) {
   look();
   if (!judging() || epoch <= config_.epoch) return;
-  fail(fmt::format("I8: member {} has promised epoch {}, the state store knows {}", slot, epoch,
-                   config_.epoch));
+  fail(fmt::format("I8: {} has promised epoch {}, the state store knows {}", replica.to_string(),
+                   epoch, config_.epoch));
 }
 
-void Judge::given_config(uint8_t slot, const std::string& config) {
+void Judge::given_config(ReplicaId replica, const std::string& config) {
   look();
   if (!judging()) return;
   const Result<VolumeConfig> copy = decode_config(config);
   if (!copy.ok()) {
-    fail(fmt::format("member {} was given a configuration that cannot be read", slot));
+    fail(fmt::format("{} was given a configuration that cannot be read", replica.to_string()));
   } else if (copy->generation > config_.generation) {
-    fail(fmt::format("I8: member {} was given generation {}, the state store knows {}", slot,
-                     copy->generation, config_.generation));
+    fail(fmt::format("I8: {} was given generation {}, the state store knows {}",
+                     replica.to_string(), copy->generation, config_.generation));
   }
 }
 

@@ -8,7 +8,7 @@
 //       epoch
 //   I4  the register of each block is linearizable (register_history.h)
 //   I5  active and nothing in flight: in-sync replicas are alike
-//   I6  who changes in_sync, and how
+//   I6  who changes in_sync and the members, and how
 //   I7  where one that is out of sync differs, the map of each that is in sync, or its own window,
 //       tells
 //   I8  generations grow; no replica knows more than the state store
@@ -33,7 +33,7 @@ class Judge {
       : state_(state), key_(std::move(key)), vis_(blocks), history_(blocks) {}
 
   // Until then it lets everything pass: for tests that drive by hand.
-  void begin(std::vector<Shadow*> shadows);
+  void begin(std::map<ReplicaId, Shadow*> shadows);
   bool judging() const { return !shadows_.empty(); }
   // "" or the first thing that must not be.
   const std::string& failure() const { return failure_; }
@@ -59,13 +59,17 @@ class Judge {
 
   // --- replicas
   void taken(Stamp stamp, const std::vector<uint64_t>& values);
-  void applied(uint8_t slot, uint64_t epoch, uint64_t promised, uint64_t first,
+  void applied(ReplicaId replica, uint64_t epoch, uint64_t promised, uint64_t first,
                const std::vector<uint64_t>& values);
-  void promised(uint8_t slot, uint64_t epoch);
-  void given_config(uint8_t slot, const std::string& config);
+  void promised(ReplicaId replica, uint64_t epoch);
+  void given_config(ReplicaId replica, const std::string& config);
 
   // Looks whether the configuration has changed.
   void look();
+  // Of a replica: somebody has begun to change it; somebody was told.
+  void may_be_member(ReplicaId replica) { told_.erase(replica); }
+  void is_member(ReplicaId replica, bool it_is);
+  uint64_t member_changes = 0;
 
  private:
   struct Epoch {
@@ -75,15 +79,18 @@ class Judge {
   };
   Stamp stamp(uint64_t value) const { return value < stamps_.size() ? stamps_[value] : Stamp(); }
   void changed(const VolumeConfig& was, const VolumeConfig& now, bool one_step);
+  void members_changed(const VolumeConfig& was, const VolumeConfig& now, bool may);
+  const Shadow& shadow(uint8_t slot) const { return *shadows_.at(config_.member(slot)->replica); }
   void must_have(uint8_t slot, uint64_t block, const char* when);
   void seen(uint64_t block, uint64_t value, const char* when);
   void compare();
 
   const state::MemoryServer& state_;
   const std::string key_;
-  std::vector<Shadow*> shadows_;  // by slot
-  std::vector<Stamp> stamps_;     // by value
-  std::vector<uint64_t> vis_;     // by block: the newest value that anybody was told of
+  std::map<ReplicaId, Shadow*> shadows_;
+  std::map<ReplicaId, bool> told_;  // of which somebody knows whether it is a member
+  std::vector<Stamp> stamps_;       // by value
+  std::vector<uint64_t> vis_;       // by block: the newest value that anybody was told of
   std::map<uint64_t, Epoch> epochs_;
   uint64_t active_ = 0;  // the highest epoch that was ever active
   VolumeConfig config_;

@@ -3,6 +3,7 @@
 
 #include "../store/model.h"
 #include "cluster.h"
+#include "replicate/decide.h"
 #include "replicate/range_set.h"
 
 namespace hf::replicate_sim {
@@ -93,8 +94,13 @@ Task<void> SimCluster::check_pair(Node& in_sync, Node& away) {
   judge_.look();
   const VolumeConfig config = judge_.config();
   const auto is_in_sync = [](const VolumeConfig& c, const Node& node) {
-    return (c.in_sync & slot_bit(node.slot)) != 0;
+    const VolumeMember* member = find_member(c, node.replica);
+    return member != nullptr && (c.in_sync & slot_bit(member->slot)) != 0;
   };
+  const VolumeMember* member = find_member(config, away.replica);
+  // Of a new one no map has to tell anything.
+  if (member == nullptr || member->whole) co_return;
+  const uint8_t slot = member->slot;
   if (config.phase != VolumePhase::kActive || is_in_sync(config, away)) co_return;
   if (!is_in_sync(config, in_sync) || !in_sync.is_up() || !away.is_up()) co_return;
   struct Difference {
@@ -107,7 +113,7 @@ Task<void> SimCluster::check_pair(Node& in_sync, Node& away) {
   }
   ++pairs_checked;
   if (differ.empty()) co_return;
-  const uint64_t clears = in_sync.shadow.clears(away.slot);
+  const uint64_t clears = in_sync.shadow.clears(slot);
   const std::shared_ptr<ReplicaService> one = in_sync.daemon->service, two = away.daemon->service;
   RangeSet known;
   for (const bool map : {true, false}) {
@@ -115,7 +121,7 @@ Task<void> SimCluster::check_pair(Node& in_sync, Node& away) {
     while (true) {
       Result<std::vector<ByteRange>> page = std::vector<ByteRange>();
       if (map) {
-        page = co_await one->replica().dirty(away.slot, from, 1024);
+        page = co_await one->replica().dirty(slot, from, 1024);
       } else {
         page = co_await two->replica().window(from, 1024);
       }
@@ -126,7 +132,9 @@ Task<void> SimCluster::check_pair(Node& in_sync, Node& away) {
     }
   }
   judge_.look();
-  if (in_sync.shadow.clears(away.slot) != clears || is_in_sync(judge_.config(), away)) co_return;
+  if (in_sync.shadow.clears(slot) != clears || is_in_sync(judge_.config(), away)) co_return;
+  const VolumeMember* still = find_member(judge_.config(), away.replica);
+  if (still == nullptr || still->whole || still->slot != slot) co_return;
   ++coverage_checks;
   differing_blocks += differ.size();
   for (const auto& [block, here, there] : differ) {
@@ -143,7 +151,7 @@ Task<void> SimCluster::compare_snapshot(SnapshotId id) {
   for (uint64_t block : lively_) {
     std::optional<uint64_t> first;
     having = 0;
-    for (Node* node : members()) {
+    for (Node* node : holders()) {
       Replica& replica = node->daemon->service->replica();
       const std::vector<SnapshotInfo> all = replica.snapshots();
       if (std::none_of(all.begin(), all.end(),

@@ -1,7 +1,7 @@
 // Deliberate bugs in the protocol: the simulation must find each. M1 to M14 are the classic bugs of
 // the protocol's list, the others are ours. The seeds are the first ones of
-// ReplicateSim.SurvivesEverything, which passes all of them without a mutant: what fails here fails
-// because of it.
+// ReplicateSim.SurvivesEverything, or of SurvivesChangesOfMembers where members are what they are
+// about, which passes all of them without a mutant: what fails here fails because of it.
 //
 // M10 (a flush is answered before every in-sync replica is durable) is not here: it is about
 // durability=flush, which the product does not have. A volume that asks for it gets sync, which is
@@ -27,7 +27,12 @@ struct Case {
   const char* name;
   ReplicateMutant mutant;
   StoreMutant store = StoreMutant::kNone;
+  Trouble trouble = Trouble::kAll;
 };
+
+Case of_members(const char* name, ReplicateMutant mutant) {
+  return Case{name, mutant, StoreMutant::kNone, Trouble::kMembers};
+}
 
 class ReplicateMutants : public testing::TestWithParam<Case> {};
 
@@ -39,7 +44,7 @@ TEST_P(ReplicateMutants, IsFound) {
       sim::run_seeds(c.name, options, [&c](uint64_t seed, sim::ProbeCounts*) {
         t_replicate_mutant = c.mutant;
         t_store_mutant = c.store;
-        const RunResult result = run_seed(seed, Trouble::kAll);
+        const RunResult result = run_seed(seed, c.trouble);
         t_replicate_mutant = ReplicateMutant::kNone;
         t_store_mutant = StoreMutant::kNone;
         return result.failure.empty() ? Status()
@@ -68,7 +73,14 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"M14CommitAtIssue", ReplicateMutant::kCommitAtIssue},
         Case{"AnswerBeforeDurable", ReplicateMutant::kNone, StoreMutant::kAckBeforeDurable},
         Case{"OldSessionServed", ReplicateMutant::kOldSessionServed},
-        Case{"CopyOverWrites", ReplicateMutant::kCopyOverWrites}),
+        Case{"CopyOverWrites", ReplicateMutant::kCopyOverWrites},
+        of_members("NewMemberInSync", ReplicateMutant::kNewMemberInSync),
+        of_members("NewMemberNotWhole", ReplicateMutant::kNewMemberNotWhole),
+        of_members("LastMemberRemoved", ReplicateMutant::kLastMemberRemoved),
+        of_members("RemovedStays", ReplicateMutant::kRemovedStays),
+        of_members("RemovedBeforeRecorded", ReplicateMutant::kRemovedBeforeRecorded),
+        of_members("TargetsDataIgnored", ReplicateMutant::kTargetsDataIgnored),
+        of_members("UnknownNotSettled", ReplicateMutant::kUnknownNotSettled)),
     [](const auto& info) { return std::string(info.param.name); });
 
 }  // namespace

@@ -88,6 +88,18 @@ TEST(ReplicateSim, SurvivesEverything) {
        "sim.differing_blocks"});  // I7 had something to say no to
 }
 
+// Members come and go while all of that happens.
+TEST(ReplicateSim, SurvivesChangesOfMembers) {
+  run("ReplicateSim.SurvivesChangesOfMembers", Trouble::kMembers, 500,
+      {"replicate.member_added",       //
+       "replicate.member_removed",     //
+       "replicate.whole_copy",         //
+       "replicate.members_not_known",  // given up while the state store was away
+       "replicate.members_settled",    //
+       "replicate.joined",             //
+       "fault:replicate.impatient_members", "sim.member_changes"});
+}
+
 TEST(ReplicateSim, TheSameSeedGivesTheSameHistory) {
   for (uint64_t seed = 1; seed <= 20; ++seed) {
     EXPECT_EQ(run_seed(seed, Trouble::kAll).hash, run_seed(seed, Trouble::kAll).hash);

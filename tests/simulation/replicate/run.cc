@@ -120,13 +120,20 @@ Shape shape_of(uint64_t seed) {
 }
 
 RunResult run_seed(uint64_t seed, Trouble trouble) {
-  return run_seed(seed, trouble, shape_of(seed));
+  Shape shape = shape_of(seed);
+  if (trouble == Trouble::kMembers) {
+    shape.members = std::min<uint64_t>(shape.members, 3);
+    shape.nodes = shape.members + 2;
+    shape.spares = 2;
+  }
+  return run_seed(seed, trouble, shape);
 }
 
 RunResult run_seed(uint64_t seed, Trouble trouble, Shape shape) {
   keep_memory();
   set_log_level(std::getenv("HF_REPLICATE_LOG") != nullptr ? LogLevel::kDebug : LogLevel::kOff);
-  for (uint64_t slot = 0; slot < shape.members; ++slot) (void)prepared_disk(slot, shape.blocks);
+  for (uint64_t slot = 0; slot < shape.members + shape.spares; ++slot)
+    (void)prepared_disk(slot, shape.blocks);
   RunResult result;
   Run run(seed, trouble, shape);
   SimCluster& cluster = run.cluster();
@@ -141,6 +148,7 @@ RunResult run_seed(uint64_t seed, Trouble trouble, Shape shape) {
       {"sim.acknowledged", cluster.acknowledged},
       {"sim.refused", cluster.refused},
       {"sim.takeovers", cluster.takeovers},
+      {"sim.member_changes", cluster.judge().member_changes},
       {"sim.pairs_checked", cluster.pairs_checked},
       {"sim.coverage_checks", cluster.coverage_checks},
       {"sim.differing_blocks", cluster.differing_blocks}};

@@ -51,8 +51,8 @@ namespace {
 
 class ObservedReplica final : public Replica {
  public:
-  ObservedReplica(std::shared_ptr<Replica> inner, uint8_t slot, Shadow& shadow, Judge& judge)
-      : inner_(std::move(inner)), slot_(slot), shadow_(shadow), judge_(judge) {}
+  ObservedReplica(std::shared_ptr<Replica> inner, Shadow& shadow, Judge& judge)
+      : inner_(std::move(inner)), shadow_(shadow), judge_(judge) {}
 
   ReplicaId id() const override { return inner_->id(); }
   VolumeId volume() const override { return inner_->volume(); }
@@ -109,12 +109,12 @@ class ObservedReplica final : public Replica {
     Status done = co_await inner_->promise(epoch);
     if (done.ok()) {
       shadow_.promise(epoch);
-      judge_.promised(slot_, epoch);
+      judge_.promised(id(), epoch);
     }
     co_return done;
   }
   Task<Status> set_config(std::string config) override {
-    judge_.given_config(slot_, config);
+    judge_.given_config(id(), config);
     return inner_->set_config(std::move(config));
   }
   Stamp commit() const override { return inner_->commit(); }
@@ -153,7 +153,7 @@ class ObservedReplica final : public Replica {
     const ErrorCode code = done.code();
     if (done.ok()) {
       shadow_.done(block, values, order);
-      judge_.applied(slot_, header.epoch, promised, block, values);
+      judge_.applied(id(), header.epoch, promised, block, values);
     } else if (code == ErrorCode::kFenced || code == ErrorCode::kNoSpace) {
       shadow_.undone(block, values, order);
     }
@@ -161,16 +161,14 @@ class ObservedReplica final : public Replica {
   }
 
   const std::shared_ptr<Replica> inner_;
-  const uint8_t slot_;
   Shadow& shadow_;
   Judge& judge_;
 };
 
 }  // namespace
 
-std::shared_ptr<Replica> observe(std::shared_ptr<Replica> replica, uint8_t slot, Shadow& shadow,
-                                 Judge& judge) {
-  return std::make_shared<ObservedReplica>(std::move(replica), slot, shadow, judge);
+std::shared_ptr<Replica> observe(std::shared_ptr<Replica> replica, Shadow& shadow, Judge& judge) {
+  return std::make_shared<ObservedReplica>(std::move(replica), shadow, judge);
 }
 
 }  // namespace hf::replicate_sim

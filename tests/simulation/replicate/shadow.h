@@ -49,7 +49,6 @@ class Shadow {
 };
 
 // The judge and the shadow outlive it.
-std::shared_ptr<Replica> observe(std::shared_ptr<Replica> replica, uint8_t slot, Shadow& shadow,
-                                 Judge& judge);
+std::shared_ptr<Replica> observe(std::shared_ptr<Replica> replica, Shadow& shadow, Judge& judge);
 
 }  // namespace hf::replicate_sim

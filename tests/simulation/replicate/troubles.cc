@@ -10,6 +10,12 @@ constexpr const char* kMoments[] = {
     "replicate.joined",        "replicate.member_lost",    "replicate.member_returned",
     "replicate.fenced",        "replicate.maps_inherited", "replicate.lease_left"};
 
+constexpr const char* kMemberMoments[] = {
+    "replicate.claimed",          "replicate.activated",    "replicate.shrunk",
+    "replicate.member_added",     "replicate.whole_copy",   "replicate.resync_chunk",
+    "replicate.joiner_mandatory", "replicate.joined",       "replicate.member_removed",
+    "replicate.member_lost",      "replicate.resync_begins"};
+
 }  // namespace
 
 Troubles::Troubles(SimCluster& cluster, Trouble trouble, Prng prng)
@@ -18,6 +24,9 @@ Troubles::Troubles(SimCluster& cluster, Trouble trouble, Prng prng)
   // These times are for comfort only: also without them everything must hold.
   if (prng_.chance(1, 2)) cluster_.sim().plan().force("replicate.impatient", true);
   if (prng_.chance(1, 6)) cluster_.sim().plan().force("replicate.no_return", true);
+  if (trouble == Trouble::kMembers && prng_.chance(1, 3)) {
+    cluster_.sim().plan().force("replicate.impatient_members", true);
+  }
 }
 
 Duration Troubles::a_while() {
@@ -282,8 +291,42 @@ Task<void> Troubles::disks() {
   }
 }
 
+// The new one first, as whoever keeps the number of copies does.
+Task<void> Troubles::replace_member(Node& by, Node& old) {
+  Status done = co_await cluster_.add_member(by);
+  if (!done.ok()) co_return;
+  if (prng_.chance(2, 3)) (void)co_await cluster_.all_in_sync(upto(1500ms));
+  if (!peace_) done = co_await cluster_.remove_member(old);
+}
+
+Task<void> Troubles::change_members() {
+  Node* server = cluster_.serving();
+  if (server != nullptr && prng_.chance(1, 4)) {
+    // Nothing that it asks of the state store is answered; what it writes may come, or come late.
+    server->weather.bad_one_in = 1;
+    (void)spawn(later_, clear_weather(server->weather, upto(8s)));
+  }
+  const std::vector<Node*> members = cluster_.members(), spares = cluster_.spares();
+  Node& member = *members[prng_.below(members.size())];
+  Node* spare = spares.empty() ? nullptr : spares[prng_.below(spares.size())];
+  const uint64_t draw = prng_.below(4);
+  Status done;
+  if (spare != nullptr && draw == 0) {
+    co_await replace_member(*spare, member);
+  } else if (spare != nullptr && (draw == 1 || members.size() < 2)) {
+    done = co_await cluster_.add_member(*spare);
+  } else {
+    done = co_await cluster_.remove_member(member);
+    if (prng_.chance(1, 2) && !peace_) done = co_await cluster_.add_member(member);
+  }
+}
+
 Task<void> Troubles::one_event() {
   Trouble kind = trouble_;
+  if (kind == Trouble::kMembers) {
+    if (prng_.chance(1, 2)) co_return co_await change_members();
+    kind = Trouble::kAll;
+  }
   if (kind == Trouble::kAll) {
     kind = static_cast<Trouble>(prng_.between(static_cast<uint64_t>(Trouble::kCrashes),
                                               static_cast<uint64_t>(Trouble::kDisks)));
@@ -315,7 +358,9 @@ Task<void> Troubles::round() {
   armed_.clear();
   for (uint64_t n = prng_.below(4); n > 0; --n) {
     Trigger& trigger = armed_.emplace_back();
-    trigger.probe = kMoments[prng_.below(std::size(kMoments))];
+    trigger.probe = trouble_ == Trouble::kMembers
+                        ? kMemberMoments[prng_.below(std::size(kMemberMoments))]
+                        : kMoments[prng_.below(std::size(kMoments))];
     trigger.burst = prng_.chance(1, 3);
     const Duration delays[] = {0ms, 200us, 2ms, 20ms};
     trigger.delay = upto(delays[prng_.below(4)]);

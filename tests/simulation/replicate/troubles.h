@@ -19,6 +19,7 @@ enum class Trouble : uint8_t {
   kMoves,    // attach storms, planned moves
   kDisks,    // EIO, hangs, slowness
   kAll,
+  kMembers,  // members come and go, besides all of these
 };
 
 class Troubles {
@@ -48,6 +49,8 @@ class Troubles {
   Task<void> state_store();
   Task<void> move();
   Task<void> disks();
+  Task<void> change_members();
+  Task<void> replace_member(Node& by, Node& old);
   Task<void> bring_up(Node& node, Duration after);
   Task<void> end_soon(Node& node, bool power);
   Task<void> wake(Node& node, uint64_t life, Duration after);
