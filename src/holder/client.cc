@@ -8,6 +8,17 @@
 #include <cerrno>
 
 namespace hf::holder {
+namespace {
+
+// A daemon that is stopped and goes on (SIGSTOP, SIGCONT), or whose child ends, is no reason to fail.
+template <typename Call>
+auto until_not_interrupted(const Call& call) {
+  auto result = call();
+  while (result < 0 && errno == EINTR) result = call();
+  return result;
+}
+
+}  // namespace
 
 Client::~Client() {
   if (socket_ >= 0) ::close(socket_);
@@ -29,7 +40,9 @@ Status Client::connect() {
   const timeval timeout{kTimeoutMs / 1000, 0};
   setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout);
   setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout);
-  if (::connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) {
+  const int connected = until_not_interrupted(
+      [&] { return ::connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof address); });
+  if (connected != 0) {
     const int error = errno;
     ::close(fd);
     return make_error(ErrorCode::kUnavailable, "the holder process does not answer at {}: {}",
@@ -55,7 +68,9 @@ Result<Held> Client::exchange(const Message& request, int fd) {
     rights->cmsg_len = CMSG_LEN(sizeof(int));
     std::memcpy(CMSG_DATA(rights), &fd, sizeof fd);
   }
-  if (sendmsg(socket_, &message, MSG_NOSIGNAL) != static_cast<ssize_t>(sizeof request)) {
+  const ssize_t sent =
+      until_not_interrupted([&] { return sendmsg(socket_, &message, MSG_NOSIGNAL); });
+  if (sent != static_cast<ssize_t>(sizeof request)) {
     return Error::from_errno(errno, "send to the holder");
   }
   Message reply;
@@ -65,7 +80,8 @@ Result<Held> Client::exchange(const Message& request, int fd) {
   message.msg_iovlen = 1;
   message.msg_control = control;
   message.msg_controllen = sizeof control;
-  const ssize_t n = recvmsg(socket_, &message, MSG_CMSG_CLOEXEC);
+  const ssize_t n =
+      until_not_interrupted([&] { return recvmsg(socket_, &message, MSG_CMSG_CLOEXEC); });
   if (n < 0) return Error::from_errno(errno, "receive from the holder");
   if (n == 0) return make_error(ErrorCode::kClosed, "the holder at {} has ended", path_);
   Held held;

@@ -1,5 +1,6 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -8,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <filesystem>
 #include <fstream>
 #include <thread>
@@ -119,7 +121,7 @@ class HolderProcess : public ::testing::Test {
       _exit(127);
     }
     Client client(socket_);
-    for (int i = 0; i < 500 && !client.ping().ok(); ++i) usleep(10'000);
+    for (int i = 0; i < 6000 && !client.ping().ok(); ++i) usleep(10'000);
     ASSERT_TRUE(client.ping().ok());
   }
   std::string dir_;
@@ -207,6 +209,35 @@ TEST_F(HolderProcess, ANewHolderIsAskedWhereTheOldOneHasEnded) {
   EXPECT_EQ(client.put("c", 0, {}).code(), ErrorCode::kUnavailable);
 }
 
+void count_signal(int) {}
+
+// The holder stands still while the client waits for its answer, which many signals interrupt.
+TEST_F(HolderProcess, AClientThatIsInterruptedWaitsOn) {
+  start();
+  Client client(socket_);
+  ASSERT_TRUE(client.ping().ok());
+  struct sigaction action {};
+  action.sa_handler = count_signal;  // without SA_RESTART
+  struct sigaction before {};
+  ASSERT_EQ(sigaction(SIGUSR1, &action, &before), 0);
+  kill(pid_, SIGSTOP);
+  Status put;
+  std::atomic<bool> ended{false};
+  std::thread asking([&] {
+    put = client.put("a", 0, {});
+    ended = true;
+  });
+  for (int i = 0; i < 100; ++i) {
+    pthread_kill(asking.native_handle(), SIGUSR1);
+    usleep(1000);
+  }
+  EXPECT_FALSE(ended);
+  kill(pid_, SIGCONT);
+  asking.join();
+  sigaction(SIGUSR1, &before, nullptr);
+  EXPECT_TRUE(put.ok()) << put.error().to_string();
+}
+
 // Two clients in one round of the holder's loop, over and over: either the end is refused, or who
 // puts is told that it was not kept.
 TEST_F(HolderProcess, KeepsOrRefusesWhatComesWithTheEnd) {
@@ -251,7 +282,7 @@ TEST_F(HolderProcess, SurvivesGarbageAndManyClients) {
   for (const int fd : sockets) close(fd);
   Client client(socket_);
   bool ok = false;
-  for (int i = 0; i < 100 && !ok; ++i) {
+  for (int i = 0; i < 6000 && !ok; ++i) {
     ok = client.ping().ok();
     if (!ok) usleep(10'000);
   }
