@@ -10,7 +10,8 @@
 namespace hf::holder {
 namespace {
 
-// A daemon that is stopped and goes on (SIGSTOP, SIGCONT), or whose child ends, is no reason to fail.
+// A daemon that is stopped and goes on (SIGSTOP, SIGCONT), or whose child ends, is no reason to
+// fail.
 template <typename Call>
 auto until_not_interrupted(const Call& call) {
   auto result = call();

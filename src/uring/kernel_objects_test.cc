@@ -222,29 +222,35 @@ TEST_F(KernelObjectsTest, LargeCommandsGoThroughARingOfTheirOwn) {
   run(large_commands(loop(), null.get(), fuse.get()));
 }
 
+// A zombie that nobody reaps here is dead enough.
+bool runs(int pid) {
+  const OwnedFd fd(open(("/proc/" + std::to_string(pid) + "/stat").c_str(), O_RDONLY | O_CLOEXEC));
+  char buffer[256] = {};
+  const ssize_t n = read(fd.get(), buffer, sizeof buffer - 1);
+  return n > 0 && std::string(buffer).find(") Z ") == std::string::npos;
+}
+
 Task<void> time_out_family(World& world, std::string pid_file) {
   std::vector<std::string> argv;
   argv.push_back("sh");
   argv.push_back("-c");
   argv.push_back("trap '' TERM; sleep 1000 & echo $! > " + pid_file + "; wait; sleep 1000");
-  Result<CommandResult> result = co_await world.process.run(std::move(argv), 500ms);
-  EXPECT_EQ(result.code(), ErrorCode::kTimeout);
-  Result<std::string> text = co_await world.fs.read_file(pid_file, 100);
+  // A machine under load may need longer than the shortest of these until the shell has written.
+  Result<std::string> text = make_error(ErrorCode::kNotFound, "not begun");
+  for (const Duration limit : {Duration(500ms), Duration(5s), Duration(50s)}) {
+    std::vector<std::string> words = argv;
+    Result<CommandResult> result = co_await world.process.run(std::move(words), limit);
+    EXPECT_EQ(result.code(), ErrorCode::kTimeout);
+    text = co_await world.fs.read_file(pid_file, 100);
+    if (text.ok() && text->ends_with("\n")) break;
+  }
   HF_CO_ASSERT_OK(text);
   const int pid = std::stoi(*text);
-  // Killed with its group; init (or who stands in for it) may take a moment to reap it.
-  for (int i = 0; i < 200; ++i) {
-    if (kill(pid, 0) != 0) break;
+  // Killed with its group; the kernel may take a moment.
+  bool alive = runs(pid);
+  for (int i = 0; i < 6000 && alive; ++i) {
     co_await nap(world);
-  }
-  bool alive = kill(pid, 0) == 0;
-  if (alive) {
-    // A zombie that nobody reaps here is dead enough.
-    const OwnedFd fd(
-        open(("/proc/" + std::to_string(pid) + "/stat").c_str(), O_RDONLY | O_CLOEXEC));
-    char buffer[256] = {};
-    const ssize_t n = read(fd.get(), buffer, sizeof buffer - 1);
-    alive = n > 0 && std::string(buffer).find(") Z ") == std::string::npos;
+    alive = runs(pid);
   }
   EXPECT_FALSE(alive) << pid;
 }
@@ -256,12 +262,12 @@ Task<void> leave_daemon_behind(World& world) {
   std::vector<std::string> argv;
   argv.push_back("sh");
   argv.push_back("-c");
-  argv.push_back("sleep 3 & echo done");
-  const MonoTime begin = world.clock.now();
+  argv.push_back("sleep 1000 & echo $!");
   Result<CommandResult> result = co_await world.process.run(std::move(argv), 60s);
-  HF_CO_ASSERT_OK(result);
-  EXPECT_EQ(result->output, "done\n");
-  EXPECT_LT((world.clock.now() - begin).count(), Duration(2s).count());
+  HF_CO_ASSERT_OK(result);  // waiting for the daemon would have been a timeout
+  const int pid = std::stoi(result->output);
+  EXPECT_TRUE(runs(pid));
+  kill(pid, SIGKILL);
 }
 TEST_F(KernelObjectsTest, AProgramThatLeavesADaemonBehindHasEnded) {
   run(leave_daemon_behind(world()));

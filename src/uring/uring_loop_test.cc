@@ -159,8 +159,9 @@ TEST(UringLoop, AnIdleLoopSleepsInTheKernel) {
     const double before = cpu_seconds();
     const uint64_t turns = loop->turns();
     loop->run_until(sleep_a_second(clock));
-    EXPECT_LT(cpu_seconds() - before, 0.005);
-    EXPECT_LE(loop->turns() - turns, 4u);
+    // One that spins takes a second and many thousand turns.
+    EXPECT_LT(cpu_seconds() - before, 0.1);
+    EXPECT_LE(loop->turns() - turns, 20u);
   }
 }
 

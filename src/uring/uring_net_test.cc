@@ -112,7 +112,7 @@ Task<void> connect_to_full_backlog(World& world, std::string path) {
   EXPECT_EQ(second.code(), ErrorCode::kTimeout);
   const Duration took = world.clock.now() - begin;
   EXPECT_GE(took.count(), Duration(50ms).count());
-  EXPECT_LT(took.count(), Duration(5s).count());
+  EXPECT_LT(took.count(), Duration(60s).count());
 }
 TEST_F(UringNetTest, AConnectThatNobodyAnswersTimesOut) {
   run(connect_to_full_backlog(world(), path("s")));

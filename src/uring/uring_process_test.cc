@@ -49,7 +49,7 @@ void kill_a_daemon(bool patient) {
   }
   ::kill(daemon, SIGKILL);
   ::waitpid(daemon, nullptr, 0);
-  for (int i = 0; i < 500 && runs(pid); ++i) ::usleep(10000);
+  for (int i = 0; i < 6000 && runs(pid); ++i) ::usleep(10000);
   EXPECT_FALSE(runs(pid));
   if (runs(pid)) ::kill(pid, SIGKILL);
 }

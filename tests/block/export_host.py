@@ -81,7 +81,7 @@ class Host:
         if os.path.exists(self.socket):
             os.unlink(self.socket)
         self.holder = subprocess.Popen([HOLDER, "--foreground", self.socket], stderr=self.log)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while not os.path.exists(self.socket):
             if time.monotonic() > deadline:
                 raise AssertionError("the holder does not start")
@@ -149,7 +149,7 @@ class Host:
         if self.holder:
             self.holder.terminate()
             try:
-                self.holder.wait(5)
+                self.holder.wait(30)
             except subprocess.TimeoutExpired:
                 self.holder.kill()
                 self.holder.wait()

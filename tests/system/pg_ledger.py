@@ -125,7 +125,7 @@ class Ledger:
             self._threads.append(thread)
         return self
 
-    def stop(self, seconds=60):
+    def stop(self, seconds=120):
         """Ends the writers after their transaction in hand; what hangs longer than that is an error."""
         self._stop.set()
         end = time.monotonic() + seconds
@@ -135,7 +135,7 @@ class Ledger:
                 raise AssertionError(f"a writer's transaction still hangs {seconds} s after the stop")
         self._threads = []
 
-    def wait_commits(self, more, seconds=60):
+    def wait_commits(self, more, seconds=120):
         """Waits until so many further commits were acknowledged."""
         goal, end = self.commits + more, time.monotonic() + seconds
         while self.commits < goal:

@@ -17,8 +17,8 @@ sys.path[:0] = [os.path.dirname(os.path.abspath(__file__)), os.path.dirname(os.p
 import pyunit  # noqa: E402
 from harness import Failed, Holdfastd, SystemTest, run, wait_until  # noqa: E402
 from harness.base import ROOT, alive, need_program  # noqa: E402
-from harness.holdfastd import free_port  # noqa: E402
 from harness.host import tail  # noqa: E402
+from harness.ports import free_port  # noqa: E402
 
 MIB, GIB = 1 << 20, 1 << 30
 

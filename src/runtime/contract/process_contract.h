@@ -94,14 +94,21 @@ inline Task<void> expect_timeout(World& world) {
   argv.push_back("-c");
   // A grandchild, in the background and deaf to polite signals, dies with the group.
   argv.push_back("trap '' TERM INT HUP; echo before; sleep 1000 & sleep 1000");
-  const MonoTime begin = world.clock.now();
-  Result<CommandResult> result = co_await world.process.run(std::move(argv), 300ms);
-  EXPECT_EQ(result.code(), ErrorCode::kTimeout);
-  HF_CO_ASSERT(!result.ok());
-  EXPECT_NE(result.error().message().find("before"), std::string::npos) << result.error().message();
-  const Duration took = world.clock.now() - begin;
-  EXPECT_GE(took.count(), Duration(300ms).count());
-  EXPECT_LT(took.count(), Duration(20s).count());
+  // A machine under load may need longer than the shortest of these until the shell has spoken.
+  std::string said;
+  for (const Duration limit : {Duration(300ms), Duration(3s), Duration(30s)}) {
+    std::vector<std::string> words = argv;
+    const MonoTime begin = world.clock.now();
+    Result<CommandResult> result = co_await world.process.run(std::move(words), limit);
+    EXPECT_EQ(result.code(), ErrorCode::kTimeout);
+    HF_CO_ASSERT(!result.ok());
+    EXPECT_GE((world.clock.now() - begin).count(), limit.count());
+    EXPECT_LT((world.clock.now() - begin).count(), Duration(300s).count())
+        << "the grandchild's time";
+    said = result.error().message();
+    if (said.find("before") != std::string::npos) break;
+  }
+  EXPECT_NE(said.find("before"), std::string::npos) << said;
 }
 TEST_P(ProcessContract, WhatTakesTooLongIsKilled) {
   run(expect_timeout(world()));
@@ -130,18 +137,16 @@ inline Task<void> start_and_end(World& world, std::string log) {
   std::vector<std::string> argv;
   argv.push_back("sh");
   argv.push_back("-c");
-  argv.push_back("echo started >&2; trap 'echo told; exit 3' TERM; while :; do sleep 0.01; done");
+  argv.push_back("trap 'echo told; exit 3' TERM; echo started >&2; while :; do sleep 0.01; done");
   Result<std::unique_ptr<Child>> child = world.process.start(std::move(argv), log);
   HF_CO_ASSERT_OK(child);
   EXPECT_GT((*child)->pid(), 1);
-  for (int i = 0; i < 1000; ++i) {
+  for (int i = 0; i < 9000; ++i) {
     Result<std::string> text = co_await world.fs.read_file(log, 4096);
     if (text.ok() && text->find("started") != std::string::npos) break;
     Status slept = co_await world.clock.sleep_for(10ms, CancelToken());
     HF_CO_ASSERT_OK(slept);
   }
-  Status settled = co_await world.clock.sleep_for(50ms, CancelToken());  // its trap is set
-  HF_CO_ASSERT_OK(settled);
   (*child)->signal(15);
   int status = co_await (*child)->wait();
   EXPECT_EQ(status, 3);

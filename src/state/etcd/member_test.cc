@@ -12,6 +12,7 @@
 #include "state/testing/etcd_client.h"
 #include "state/testing/etcd_process.h"
 #include "state/testing/etcd_tasks.h"
+#include "state/testing/free_ports.h"
 
 namespace hf::state {
 namespace {
@@ -20,7 +21,7 @@ using steps::pause;
 using steps::put;
 using steps::value_of;
 
-constexpr Duration kPatience = 30s;
+constexpr Duration kPatience = 90s;
 
 EtcdMemberOptions member_options(const std::string& folder, const std::string& name,
                                  const std::vector<int>& ports, size_t index) {
@@ -109,11 +110,14 @@ EtcdOptions client_options(const std::vector<EtcdMemberOptions>& members) {
     options.endpoints.push_back(member.client_endpoint());
   }
   options.prefix = "holdfast-test/";
+  // A machine under load is no fault of the client's.
+  options.attempt_timeout = 10s;
+  options.call_timeout = 30s;
   return options;
 }
 
 Task<void> await_serving(EtcdMember& member, Clock& clock) {
-  for (int i = 0; i < 600 && !member.serves(); ++i) co_await pause(clock, 50ms);
+  for (int i = 0; i < 1800 && !member.serves(); ++i) co_await pause(clock, 50ms);
   EXPECT_TRUE(member.serves()) << member.options().name;
 }
 
@@ -151,7 +155,7 @@ Task<void> one_member(EtcdClient& client, EtcdMemberOptions options) {
   if (!again.ok()) co_return;
   Revision third = co_await put(client.store(), clock, "other", "3", kPatience);
   EXPECT_GT(third, second);
-  std::string value = co_await value_of(client.store(), "k");
+  std::string value = co_await value_of(client.store(), clock, "k");
   EXPECT_EQ(value, "2");
   co_await (*again)->stop();
 }
@@ -215,7 +219,7 @@ Task<void> grow(EtcdClient& client, std::vector<EtcdMemberOptions> options) {
   for (size_t i = 1; i < options.size(); ++i) {
     Result<EtcdMemberInfo> added = co_await etcd_add_member(session, options[i].peer_url(), true);
     // The one before must have been connected for five seconds.
-    for (int tries = 0; tries < 100 && added.code() == ErrorCode::kFailedPrecondition; ++tries) {
+    for (int tries = 0; tries < 450 && added.code() == ErrorCode::kFailedPrecondition; ++tries) {
       co_await pause(clock, 200ms);
       added = co_await etcd_add_member(session, options[i].peer_url(), true);
     }
@@ -230,7 +234,7 @@ Task<void> grow(EtcdClient& client, std::vector<EtcdMemberOptions> options) {
     if (!member.ok()) break;
     members.push_back(std::move(*member));
     Status promoted;
-    for (int tries = 0; tries < 200; ++tries) {
+    for (int tries = 0; tries < 1800; ++tries) {
       promoted = co_await etcd_promote_member(session, added->id);
       if (promoted.code() != ErrorCode::kFailedPrecondition) break;
       co_await pause(clock, 50ms);

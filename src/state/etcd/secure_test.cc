@@ -16,7 +16,7 @@ namespace {
 using steps::put;
 using steps::value_of;
 
-constexpr Duration kPatience = 20s;
+constexpr Duration kPatience = 90s;
 
 class EtcdSecure : public ::testing::Test {
  protected:
@@ -33,8 +33,8 @@ EtcdOptions options_for(const EtcdTestCluster& etcd) {
   EtcdOptions options;
   options.endpoints = etcd.endpoints();
   options.prefix = "holdfast-test/";
-  options.attempt_timeout = 3s;  // passwords are hashed slowly, by intent
-  options.call_timeout = 8s;
+  options.attempt_timeout = 5s;  // passwords are hashed slowly, by intent, machines are loaded
+  options.call_timeout = 12s;
   return options;
 }
 
@@ -169,7 +169,7 @@ Task<void> outlives_its_token(EtcdTestCluster& etcd, EtcdClient& client) {
 }
 
 Task<void> sees_only_its_own(EtcdClient& client) {
-  std::string own = co_await value_of(client.store(), "t/1");
+  std::string own = co_await value_of(client.store(), client.clock(), "t/1");
   EXPECT_EQ(own, "1");
   RangeRequest everything("");
   Result<Page> page = co_await client.store().range(everything);

@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 
+#include "runtime/gate.h"
 #include "state/etcd/store.h"
 #include "uring/uring_world.h"
 
@@ -24,7 +25,8 @@ class EtcdClient {
   World& world() { return real_->world(); }
   Clock& clock() { return real_->world().clock; }
   EtcdStore& store() { return *store_; }
-  void run(Task<void> task) { real_->loop().run_until(std::move(task)); }
+  // A task that hangs cannot be unwound: the test binary ends, loudly.
+  void run(Task<void> task) { real_->loop().run_until(watched(std::move(task))); }
   void close() {
     if (store_ == nullptr) return;
     real_->loop().run_until(store_->close());
@@ -45,17 +47,33 @@ class EtcdClient {
     run(open_into(std::move(options), &status));
     return status;
   }
-  // An etcd that was just started needs a moment.
+  // An etcd that was just started needs a moment, on a machine under load a long one.
   void open(const EtcdOptions& options) {
-    Status status;
-    for (int i = 0; i < 8; ++i) {
+    const MonoTime deadline = clock().now() + kStartTime;
+    Status status = try_open(options);
+    while (status.code() == ErrorCode::kUnavailable && clock().now() < deadline) {
       status = try_open(options);
-      if (status.code() != ErrorCode::kUnavailable) break;
     }
     HF_ASSERT(status.ok(), "{}", status.error().to_string());
   }
 
  private:
+  static constexpr Duration kStartTime = 90s;
+  static constexpr Duration kReasonableTime = 300s;
+
+  Task<void> guard(CancelToken done) {
+    Status slept = co_await clock().sleep_for(kReasonableTime, done);
+    HF_ASSERT(!slept.ok(), "the task did not end within {} s", kReasonableTime / 1s);
+  }
+  Task<void> watched(Task<void> task) {
+    Gate gate;
+    CancelSource done;
+    spawn(gate, guard(done));
+    co_await std::move(task);
+    done.cancel();
+    co_await gate.close();
+  }
+
   std::unique_ptr<UringWorld> real_;
   std::unique_ptr<EtcdStore> store_;
 };

@@ -1,10 +1,8 @@
 #include "state/testing/etcd_process.h"
 
 #include <fcntl.h>
-#include <netinet/in.h>
 #include <signal.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -14,6 +12,7 @@
 #include <fstream>
 
 #include "base/assert.h"
+#include "state/testing/free_ports.h"
 
 namespace hf::state {
 namespace {
@@ -52,25 +51,6 @@ pid_t spawn_child(const std::vector<std::string>& argv, const std::string& log) 
 }
 
 }  // namespace
-
-// All held at once, so that they differ.
-std::vector<int> free_ports(size_t count) {
-  std::vector<int> ports;
-  std::vector<int> sockets;
-  for (size_t i = 0; i < count; ++i) {
-    const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t size = sizeof address;
-    HF_ASSERT(::bind(fd, reinterpret_cast<sockaddr*>(&address), size) == 0, "{}", errno);
-    HF_ASSERT(::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) == 0, "{}", errno);
-    ports.push_back(ntohs(address.sin_port));
-    sockets.push_back(fd);
-  }
-  for (const int fd : sockets) ::close(fd);
-  return ports;
-}
 
 std::string etcd_missing() {
   for (const char* program : {kEtcd, kEtcdctl}) {
@@ -207,7 +187,10 @@ std::string EtcdTestCluster::ctl(const std::string& words, int index) const {
     if (index >= 0 && i != index) continue;
     where += (where.empty() ? "" : ",") + endpoints()[static_cast<size_t>(i)];
   }
-  std::string command = std::string("ETCDCTL_API=3 ") + kEtcdctl + " --endpoints=" + where;
+  // Of its own accord etcdctl gives up after 5 s, which a machine under load may need. Of two such
+  // flags the last one counts.
+  std::string command =
+      std::string("ETCDCTL_API=3 ") + kEtcdctl + " --command-timeout=30s --endpoints=" + where;
   if (options_.tls) {
     command += " --cacert='" + file("ca.crt") + "' --cert='" + file("node.crt") + "' --key='" +
                file("node.key") + "'";
@@ -216,13 +199,18 @@ std::string EtcdTestCluster::ctl(const std::string& words, int index) const {
 }
 
 int EtcdTestCluster::leader() const {
-  for (int i = 0; i < options_.members; ++i) {
-    if (!runs(i)) continue;
-    // Fields: endpoint, id, version, size, is leader, …
-    const std::string line = ctl("--command-timeout=2s endpoint status", i);
-    size_t at = 0;
-    for (int comma = 0; comma < 4 && at != std::string::npos; ++comma) at = line.find(',', at + 1);
-    if (at != std::string::npos && line.compare(at, 6, ", true") == 0) return i;
+  for (int round = 0; round < 300; ++round) {
+    for (int i = 0; i < options_.members; ++i) {
+      if (!runs(i)) continue;
+      // Fields: endpoint, id, version, size, is leader, …
+      const std::string line = ctl("--command-timeout=2s endpoint status", i);
+      size_t at = 0;
+      for (int comma = 0; comma < 4 && at != std::string::npos; ++comma) {
+        at = line.find(',', at + 1);
+      }
+      if (at != std::string::npos && line.compare(at, 6, ", true") == 0) return i;
+    }
+    ::usleep(200'000);
   }
   return -1;
 }

@@ -1,5 +1,5 @@
 // A real etcd for tests: members as children of the test, in a folder of their own, on loopback
-// ports that were free. They die with the test (PDEATHSIG) and are ended by their pids.
+// ports of their own. They die with the test (PDEATHSIG) and are ended by their pids.
 #pragma once
 
 #include <sys/types.h>
@@ -12,9 +12,6 @@ namespace hf::state {
 
 // "" when the machine has etcd and etcdctl; otherwise what is missing, for GTEST_SKIP.
 std::string etcd_missing();
-
-// Loopback ports that nobody has now.
-std::vector<int> free_ports(size_t count);
 
 struct EtcdTestOptions {
   int members = 1;
@@ -44,7 +41,7 @@ class EtcdTestCluster {
   void put_data_back(int member, const std::string& from);
   // etcdctl with these words; its output, or "failed: …". Through one member (-1: all).
   std::string ctl(const std::string& words, int member = -1) const;
-  // Which member leads, by its own word; -1 if none does.
+  // Which member leads, by its own word, as soon as one does; -1 if none does for a minute.
   int leader() const;
 
  private:

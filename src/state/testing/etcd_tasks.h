@@ -10,7 +10,8 @@
 
 namespace hf::state::steps {
 
-// Until it works or `deadline`; what went wrong last is told.
+// Until it works or `patience` has passed; what went wrong last is told. A put that was carried out
+// unheard stands twice in the history.
 inline Task<Revision> put(KvStore& store, Clock& clock, std::string key, std::string value,
                           Duration patience) {
   const MonoTime deadline = clock.now() + patience;
@@ -28,8 +29,15 @@ inline Task<Revision> put(KvStore& store, Clock& clock, std::string key, std::st
   }
 }
 
-inline Task<std::string> value_of(KvStore& store, std::string key) {
+// Asked again while the members look for a leader.
+inline Task<std::string> value_of(KvStore& store, Clock& clock, std::string key) {
+  const MonoTime deadline = clock.now() + Duration(90s);
   Result<std::optional<Entry>> entry = co_await store.get(key);
+  while (entry.code() == ErrorCode::kUnavailable && clock.now() < deadline) {
+    Status slept = co_await clock.sleep_for(20ms, CancelToken());
+    if (!slept.ok()) break;
+    entry = co_await store.get(key);
+  }
   if (!entry.ok()) co_return entry.error().to_string();
   if (!entry.value()) co_return "(absent)";
   co_return entry.value()->value;

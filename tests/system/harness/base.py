@@ -30,8 +30,13 @@ def run(command, *, check=True, timeout=120, text_input=None, env=None, merge=Fa
     return done
 
 
-def wait_until(what, condition, *, seconds=30, every=0.1):
-    """Polls until condition() is true (returns that value), or raises Failed naming `what`."""
+# Of a machine that has much else to do; where all is well nobody waits so long.
+PATIENCE = 90
+
+
+def wait_until(what, condition, *, seconds=PATIENCE, every=0.1):
+    """Polls until condition() is true (returns that value), or raises Failed naming `what`; not before PATIENCE seconds."""
+    seconds = max(seconds, PATIENCE)
     end = time.monotonic() + seconds
     while True:
         value = condition()

@@ -94,7 +94,7 @@ class DockerEngine:
         names = self.docker("ps", "-aq", check=False).stdout.split()
         if names:
             self.docker("rm", "-f", *names, check=False)
-        if not end_process(self._process, seconds=30):
+        if not end_process(self._process, seconds=90):
             raise Failed(f"dockerd did not end on SIGTERM:\n{self.logs()}")
         self._process = None
         self._remove_cgroups()

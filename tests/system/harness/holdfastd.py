@@ -2,19 +2,13 @@
 import json
 import os
 import signal
-import socket
 import time
 import urllib.error
 import urllib.request
 
 from harness.base import ROOT, Failed, alive, need_binary, need_device, need_program, run, wait_until
 from harness.host import end_process, tail, wait_for_socket
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+from harness.ports import free_port
 
 
 def confinement():
@@ -171,7 +165,7 @@ class Holdfastd:
                     return int(entry)
         return None
 
-    def end_holder(self, seconds=10):
+    def end_holder(self, seconds=60):
         pid = self.holder_pid()
         if pid is None:
             return

@@ -62,7 +62,9 @@ def living_connections(numbers):
 class Leaks:
     """begin() at set-up, note() while things run, end() after tear-down: cleans up what is left and returns it as sentences."""
 
-    def __init__(self, scratch, test_id):
+    def __init__(self, scratch, test_id, patience=30):
+        """patience: seconds for what is on its way out by itself, on a machine that has much else to do."""
+        self.patience = patience
         self.scratch = os.path.realpath(scratch)
         self.marks = [test_id.encode(), self.scratch.encode()]
         self._namespaces = set()
@@ -99,7 +101,7 @@ class Leaks:
                     abort.write("1")
             except OSError:
                 pass
-        deadline = time.monotonic() + 3
+        deadline = time.monotonic() + self.patience
         while loops_of(self.scratch) and time.monotonic() < deadline:
             time.sleep(0.1)  # autoclear works behind the last close
         for device, backing in loops_of(self.scratch).items():
@@ -108,7 +110,7 @@ class Leaks:
         return left
 
     def _end_processes(self):
-        deadline = time.monotonic() + 2
+        deadline = time.monotonic() + self.patience
         while (left := self._processes()) and time.monotonic() < deadline:
             time.sleep(0.05)  # on their way out
         for pid in left:
@@ -116,7 +118,7 @@ class Leaks:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 pass
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while self._processes() and time.monotonic() < deadline:
             time.sleep(0.05)
         return left

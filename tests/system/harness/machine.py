@@ -81,7 +81,7 @@ class Machine:
             self._process = subprocess.Popen(
                 ["unshare", "-m", "-p", "-f", "-u", "-i", "-n", "-C", "--kill-child", "sh", "-c", BOOT, "boot", self.root, self._test_id],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, preexec_fn=into_cgroup, start_new_session=True)
-        self._init = wait_until("the first process of the machine", self._child, seconds=10)
+        self._init = wait_until("the first process of the machine", self._child, seconds=60)
         wait_until("systemd to be up", lambda: self.run(["systemctl", "is-system-running"], check=False).stdout.strip()
                    in ("running", "degraded"), seconds=seconds, every=0.3)
         return self
