@@ -72,6 +72,13 @@ struct TokenInfo {
   bool carries_state_store = false;
 };
 
+struct NodeGone {
+  NodeGone() = default;
+  std::string id, name;
+  uint32_t replicas = 0;  // that it had
+  uint32_t voters = 0;    // of the state store, that are left; 0: an etcd of somebody else
+};
+
 class ClusterAdmin {
  public:
   virtual ~ClusterAdmin() = default;
@@ -84,6 +91,9 @@ class ClusterAdmin {
   virtual Task<Result<NewToken>> create_token(Duration life) = 0;
   virtual Task<Result<std::vector<TokenInfo>>> list_tokens() = 0;
   virtual Task<Status> revoke_token(std::string id) = 0;
+  // By name or id. Its etcd member, its certificate and its records go; asked again it finishes. Errors: those of
+  // Control::check_decommission.
+  virtual Task<Result<NodeGone>> decommission(std::string node, bool force) = 0;
 };
 
 }  // namespace hf::api

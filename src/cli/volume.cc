@@ -243,6 +243,53 @@ void add_resize_and_update(CLI::App& volume, Context& context) {
   });
 }
 
+// How many replicas, and where it is used.
+void add_replicas_and_move(CLI::App& volume, Context& context) {
+  struct Args {
+    std::string name, node;
+    uint32_t repl = 0;
+    bool force = false, yes = false;
+  };
+  auto args = std::make_shared<Args>();
+  CLI::App* ha = volume.add_subcommand("ha-update", "Change how many replicas a volume has, online");
+  ha->add_option("volume", args->name, "name or id")->required();
+  ha->add_option("--repl", args->repl, "1 to 3")->required();
+  ha->footer(
+      "The same as: volume update NAME -o repl=N. A new replica is copied while the volume is used; inspect shows\n"
+      "how far it is. Of too many, those that lack writes go first, and the one of the node that uses it last.\n\n"
+      "Examples:\n  holdfast volume ha-update db --repl 3");
+  ha->callback([&context, args] {
+    context.action = [&context, args](Client& client) {
+      v1::UpdateVolumeRequest request;
+      request.set_volume(args->name);
+      (*request.mutable_options())["repl"] = std::to_string(args->repl);
+      return show(client, context.output, request, &Stub::Update);
+    };
+  });
+  CLI::App* move = volume.add_subcommand("move", "Attach a volume on another node");
+  move->add_option("volume", args->name, "name or id")->required();
+  move->add_option("--to", args->node, "name or id of the node")->required();
+  move->add_flag("--force", args->force, "also from a node that is alive and uses it");
+  move->add_flag("--yes", args->yes, "with --force: do not ask");
+  move->footer(
+      "For a planned move: it is ready where its next container will start. A container that starts on another node\n"
+      "needs none of this, it takes the volume along by itself. Replicas stay where they are (node drain moves those).\n"
+      "Refused while it is mounted where it is; with --force its users there get I/O errors from then on.\n\n"
+      "Examples:\n  holdfast volume move db --to node2");
+  move->callback([&context, args] {
+    context.action = [&context, args](Client& client) {
+      Status sure;
+      if (args->force) sure = confirm(args->yes, fmt::format("Take volume {} from whoever uses it now?", args->name));
+      if (!sure.ok()) return context.output.fail(sure.error());
+      v1::MoveVolumeRequest request;
+      request.set_volume(args->name);
+      request.set_node(args->node);
+      request.set_force(args->force);
+      return show(client, context.output, request, &Stub::Move, where_it_is);
+    };
+  });
+}
+
 void add_attach_and_detach(CLI::App& volume, Context& context) {
   struct Args {
     std::string name, kind;
@@ -378,6 +425,7 @@ void add_volume_commands(CLI::App& app, Context& context) {
   add_list_and_inspect(*volume, context);
   add_delete(*volume, context);
   add_resize_and_update(*volume, context);
+  add_replicas_and_move(*volume, context);
   add_attach_and_detach(*volume, context);
   add_mount_and_unmount(*volume, context);
   add_clone(*volume, context);

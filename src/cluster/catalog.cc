@@ -50,6 +50,7 @@ template Batch& Batch::remove(KeptVolume&);
 template Batch& Batch::remove(KeptSnapshot&);
 template Batch& Batch::remove(KeptAttachment&);
 template Batch& Batch::remove(KeptPool&);
+template Batch& Batch::remove(KeptNode&);
 template Batch& Batch::require(const KeptVolume&);
 
 Batch& Batch::take_name(const std::string& key, const std::string& id) {

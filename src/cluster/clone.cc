@@ -78,6 +78,7 @@ Task<Result<VolumeInfo>> Plane::clone(const CloneVolume& request) {
   record.source = source;
   for (MemberRecord member : origins.value()) {  // blocks are shared within a pool
     member.replica = new_id<ReplicaId>(ports_.random);
+    member.state = MemberState::kMember;
     record.members.push_back(member);
   }
 
@@ -125,7 +126,8 @@ Task<Result<std::vector<MemberRecord>>> Plane::clone_origins(const VolumeRecord&
   HF_CO_TRY(members);
   for (const MemberRecord& member : all) {
     for (const MemberInfo& info : members.value()) {
-      if (info.replica == member.replica && info.in_sync) origins.push_back(member);
+      const bool stays = member.state != MemberState::kLeaving;
+      if (info.replica == member.replica && info.in_sync && stays) origins.push_back(member);
     }
   }
   if (origins.empty()) co_return make_error(ErrorCode::kUnavailable, "no replica of volume {} is in sync", name);

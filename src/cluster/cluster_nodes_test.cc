@@ -293,6 +293,197 @@ Task<void> from_afar(SimCluster& cluster) {
 }
 TEST(ClusterNodes, WhatIsAttachedElsewhereIsGrownSnapshottedAndCloned) { play(2, from_afar); }
 
+// ---- As many replicas as wanted, where they are to be ----------------------------------------------
+
+std::set<NodeId> homes_of(const VolumeInfo& info) {
+  std::set<NodeId> homes;
+  for (const ReplicaInfo& replica : info.replicas) {
+    EXPECT_TRUE(replica.in_sync) << replica.node_name << ": " << replica.message;
+    homes.insert(replica.node);
+  }
+  return homes;
+}
+
+Task<std::set<NodeId>> homes(SimCluster& cluster, size_t node, std::string name) {
+  Result<VolumeInfo> info = co_await cluster.control(node).inspect_volume(name);
+  EXPECT_TRUE(info.ok());
+  co_return info.ok() ? homes_of(info.value()) : std::set<NodeId>();
+}
+
+UpdateVolume replicas_of(const std::string& name, const std::string& repl) {
+  UpdateVolume update;
+  update.name = name;
+  update.options["repl"] = repl;
+  return update;
+}
+
+Task<void> more_and_fewer(SimCluster& cluster) {
+  const CreateVolume request = volume_of("db", 1);
+  const VolumeId id = co_await made(cluster, 0, request);
+  const MountVolume mount = mount_of("db", "docker:1");
+  Status at_a = co_await mounted(cluster, 0, mount);
+  EXPECT_TRUE(at_a.ok());
+  EXPECT_TRUE(cluster.write(0, id));
+  const UpdateVolume three = replicas_of("db", "3");
+  // Asked of a node that does not have it.
+  Result<VolumeInfo> updated = co_await cluster.control(2).update_volume(three);
+  EXPECT_TRUE(updated.ok()) << updated.error().to_string();
+  co_await cluster.sleep(kLong * 2);
+  std::set<NodeId> now = co_await homes(cluster, 1, "db");
+  EXPECT_EQ(now.size(), 3u);
+  EXPECT_TRUE(cluster.write(0, id)) << "its user noticed nothing";
+  const UpdateVolume one = replicas_of("db", "1");
+  updated = co_await cluster.control(1).update_volume(one);
+  EXPECT_TRUE(updated.ok());
+  co_await cluster.sleep(kLong * 2);
+  now = co_await homes(cluster, 1, "db");
+  EXPECT_EQ(now, std::set<NodeId>{cluster.id(0)}) << "where its user is";
+  for (size_t i = 0; i < 4; ++i) EXPECT_EQ(cluster.replicas(i), i == 0 ? 1u : 0u) << i;
+  EXPECT_TRUE(cluster.write(0, id));
+}
+TEST(ClusterNodes, ReplicasAreAddedAndTakenAwayUnderAUser) { play(4, more_and_fewer); }
+
+Task<void> rebuilt(SimCluster& cluster) {
+  const CreateVolume request = volume_of("db", 2);
+  const VolumeId id = co_await made(cluster, 0, request);
+  const CreateVolume idle = volume_of("idle", 2);
+  (void)co_await made(cluster, 0, idle);
+  const MountVolume mount = mount_of("db", "docker:1");
+  Status at_a = co_await mounted(cluster, 0, mount);
+  EXPECT_TRUE(at_a.ok());
+  cluster.node(0).containers["c1"] = cluster.node(0).exports.at(id).device;
+  const std::set<NodeId> before = co_await homes(cluster, 0, "db");
+  size_t other = 0;
+  for (size_t i = 1; i < 4; ++i) other = before.contains(cluster.id(i)) ? i : other;
+  co_await cluster.crash(other);
+  co_await cluster.sleep(std::chrono::minutes(25));
+  Result<VolumeInfo> info = co_await cluster.control(0).inspect_volume("db");
+  EXPECT_TRUE(info.ok() && info->replicas.size() == 2) << "not before its time";
+  co_await cluster.sleep(std::chrono::minutes(10));
+  for (const char* name : {"db", "idle"}) {
+    Result<VolumeInfo> now = co_await cluster.control(0).inspect_volume(name);
+    size_t in_sync = 0;
+    if (!now.ok()) ADD_FAILURE() << name;
+    for (const ReplicaInfo& replica : now.ok() ? now->replicas : std::vector<ReplicaInfo>()) {
+      in_sync += replica.in_sync && replica.node != cluster.id(other) ? 1 : 0;
+    }
+    EXPECT_EQ(in_sync, 2u) << name << " attached or not";
+  }
+  EXPECT_TRUE(cluster.write(0, id));
+  // It comes back: what it has is not wanted any more.
+  Status back = co_await cluster.start(other);
+  EXPECT_TRUE(back.ok());
+  co_await cluster.sleep(std::chrono::minutes(3));
+  EXPECT_EQ(cluster.replicas(other), 0u);
+  std::set<NodeId> now = co_await homes(cluster, 0, "db");
+  EXPECT_EQ(now.size(), 2u);
+}
+TEST(ClusterNodes, ReplicasOfANodeThatStaysAwayAreMadeElsewhere) { play(4, rebuilt); }
+
+Task<void> drained(SimCluster& cluster) {
+  const CreateVolume request = volume_of("db", 2);
+  const VolumeId id = co_await made(cluster, 0, request);
+  const CreateVolume lonely = volume_of("lonely", 1);
+  (void)co_await made(cluster, 0, lonely);
+  const MountVolume mount = mount_of("db", "docker:1");
+  Status at_b = co_await mounted(cluster, 1, mount);
+  EXPECT_TRUE(at_b.ok());
+  cluster.node(1).containers["c1"] = cluster.node(1).exports.at(id).device;
+  Result<NodeInfo> early = co_await cluster.control(1).check_decommission("node-a", true);
+  EXPECT_EQ(early.code(), ErrorCode::kFailedPrecondition) << "it is alive";
+  Result<NodeInfo> drain = co_await cluster.control(2).drain_node("node-a", false);
+  EXPECT_TRUE(drain.ok() && drain->draining);
+  co_await cluster.sleep(kLong * 6);
+  EXPECT_EQ(cluster.replicas(0), 0u);
+  std::set<NodeId> now = co_await homes(cluster, 1, "db");
+  EXPECT_EQ(now.size(), 2u);
+  now = co_await homes(cluster, 1, "lonely");
+  EXPECT_EQ(now.size(), 1u);
+  EXPECT_TRUE(cluster.write(1, id));
+  const CreateVolume late = volume_of("late", 3);
+  Result<VolumeInfo> refused = co_await cluster.control(0).create_volume(late);
+  EXPECT_FALSE(refused.ok()) << "a node that goes gets nothing new";
+  Result<NodeInfo> may = co_await cluster.control(1).check_decommission("node-a", false);
+  EXPECT_TRUE(may.ok()) << may.error().to_string();
+  co_await cluster.crash(0);
+  Status gone = co_await cluster.control(1).forget_node(cluster.id(0));
+  EXPECT_TRUE(gone.ok());
+  gone = co_await cluster.control(1).forget_node(cluster.id(0));
+  EXPECT_TRUE(gone.ok()) << "again";
+  Result<std::vector<NodeInfo>> nodes = co_await cluster.control(2).list_nodes();
+  EXPECT_TRUE(nodes.ok() && nodes->size() == 2);
+  Result<ClusterStatus> status = co_await cluster.control(2).status();
+  EXPECT_TRUE(status.ok() && status->healthy) << (status.ok() && !status->problems.empty() ? status->problems[0] : "");
+}
+TEST(ClusterNodes, ADrainedNodeHasNothingLeftAndGoes) { play(3, drained); }
+
+Task<void> dead_for_good(SimCluster& cluster) {
+  const CreateVolume request = volume_of("db", 2);
+  const VolumeId id = co_await made(cluster, 0, request);
+  const CreateVolume lonely = volume_of("lonely", 1);
+  (void)co_await made(cluster, 0, lonely);
+  const MountVolume mount = mount_of("db", "docker:1");
+  Status at_a = co_await mounted(cluster, 0, mount);
+  EXPECT_TRUE(at_a.ok());
+  co_await cluster.crash(0);
+  co_await cluster.sleep(kLong);
+  Result<NodeInfo> refused = co_await cluster.control(1).check_decommission("node-a", false);
+  EXPECT_EQ(refused.code(), ErrorCode::kFailedPrecondition);
+  if (!refused.ok()) {
+    EXPECT_NE(refused.error().message().find("lonely"), std::string::npos) << refused.error().message();
+  }
+  Result<NodeInfo> forced = co_await cluster.control(1).check_decommission("node-a", true);
+  EXPECT_TRUE(forced.ok());
+  Status gone = co_await cluster.control(1).forget_node(cluster.id(0));
+  EXPECT_TRUE(gone.ok());
+  Status at_b = co_await mounted(cluster, 1, mount);
+  EXPECT_TRUE(at_b.ok()) << at_b.error().to_string();
+  cluster.node(1).containers["c1"] = cluster.node(1).exports.at(id).device;
+  co_await cluster.sleep(kLong * 6);
+  std::set<NodeId> now = co_await homes(cluster, 1, "db");
+  EXPECT_EQ(now, (std::set<NodeId>{cluster.id(1), cluster.id(2)}));
+  EXPECT_TRUE(cluster.write(1, id));
+  DeleteVolume lost;
+  lost.name = "lonely";
+  Status deleted = co_await cluster.control(1).delete_volume(lost);
+  EXPECT_TRUE(deleted.ok()) << deleted.error().to_string();
+}
+TEST(ClusterNodes, ADeadNodeIsGivenUp) { play(3, dead_for_good); }
+
+Task<void> moved(SimCluster& cluster) {
+  const CreateVolume request = volume_of("db", 2);
+  const VolumeId id = co_await made(cluster, 0, request);
+  const MountVolume mount = mount_of("db", "docker:1");
+  Status at_a = co_await mounted(cluster, 0, mount);
+  EXPECT_TRUE(at_a.ok());
+  cluster.node(0).containers["c1"] = cluster.node(0).exports.at(id).device;
+  MoveVolume move;
+  move.name = "db";
+  move.node = "node-b";
+  Result<VolumeInfo> to_b = co_await cluster.control(2).move_volume(move);
+  EXPECT_EQ(to_b.code(), ErrorCode::kInUse);
+  cluster.node(0).containers.clear();
+  const UnmountVolume end = unmount_of("db", "docker:1");
+  Status down = co_await cluster.control(0).unmount_volume(end);
+  EXPECT_TRUE(down.ok());
+  to_b = co_await cluster.control(2).move_volume(move);
+  EXPECT_TRUE(to_b.ok()) << to_b.error().to_string();
+  EXPECT_TRUE(cluster.write(1, id));
+  to_b = co_await cluster.control(0).move_volume(move);
+  EXPECT_TRUE(to_b.ok()) << "again";
+  move.node = "nowhere";
+  to_b = co_await cluster.control(0).move_volume(move);
+  EXPECT_EQ(to_b.code(), ErrorCode::kNotFound);
+  move.node = "node-c";
+  move.force = true;
+  cluster.node(1).containers["c2"] = cluster.node(1).exports.at(id).device;
+  Result<VolumeInfo> to_c = co_await cluster.control(0).move_volume(move);
+  EXPECT_TRUE(to_c.ok()) << to_c.error().to_string();
+  EXPECT_FALSE(cluster.write(1, id)) << "fenced";
+  EXPECT_TRUE(cluster.write(2, id));
+}
+TEST(ClusterNodes, AVolumeIsMovedToANode) { play(3, moved); }
+
 // ---- At random ----------------------------------------------------------------------------------
 
 class Chaos {
@@ -330,7 +521,7 @@ class Chaos {
   Task<void> operate(size_t node, std::string holder) {
     const std::string name = a_name();
     ControlPlane& control = cluster_.control(node);
-    switch (prng_.below(9)) {
+    switch (prng_.below(11)) {
       case 0:
       case 1: {
         const CreateVolume request = volume_of(name, static_cast<uint32_t>(1 + prng_.below(3)));
@@ -358,6 +549,19 @@ class Chaos {
         request.with_snapshots = true;
         Status done = co_await control.delete_volume(request);
         (void)done.ok();
+        break;
+      }
+      case 9: {
+        const UpdateVolume request = replicas_of(name, std::to_string(1 + prng_.below(3)));
+        Result<VolumeInfo> updated = co_await control.update_volume(request);
+        (void)updated.ok();
+        break;
+      }
+      case 10: {
+        const std::string whose = fmt::format("node-{:c}", static_cast<char>('a' + a_node()));
+        const bool undo = prng_.below(2) == 0;
+        Result<NodeInfo> drained = co_await control.drain_node(whose, undo);
+        (void)drained.ok();
         break;
       }
       case 7: {
@@ -423,6 +627,11 @@ class Chaos {
   Task<void> at_rest() {
     cluster_.heal();
     for (size_t i = 0; i < cluster_.size(); ++i) cluster_.node(i).containers.clear();
+    for (size_t i = 0; i < cluster_.size(); ++i) {
+      const std::string whose = fmt::format("node-{:c}", static_cast<char>('a' + i));
+      Result<NodeInfo> kept = co_await cluster_.control(0).drain_node(whose, true);
+      if (!kept.ok()) fail("drain --undo: " + kept.error().to_string());
+    }
     co_await cluster_.sleep(std::chrono::minutes(20));  // docker's grace and the reconcilers
     Result<std::vector<VolumeInfo>> volumes = co_await cluster_.control(0).list_volumes();
     if (!volumes.ok()) {
@@ -433,6 +642,12 @@ class Chaos {
     for (const VolumeInfo& info : volumes.value()) {
       if (info.state != VolumeState::kDetached && info.state != VolumeState::kAttached) {
         fail(info.name + " is not settled: " + info.message);
+      }
+      size_t in_sync = 0;
+      for (const ReplicaInfo& replica : info.replicas) in_sync += replica.in_sync ? 1 : 0;
+      if (in_sync != info.spec.repl || info.replicas.size() != in_sync) {
+        fail(fmt::format("{} has {} replicas, {} in sync, and wants {}", info.name, info.replicas.size(), in_sync,
+                         info.spec.repl));
       }
       for (size_t i = 0; i < cluster_.size(); ++i) {
         if (info.attachment && info.attachment->node == cluster_.id(i)) expected.insert({i, info.id});

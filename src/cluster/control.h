@@ -120,6 +120,8 @@ struct NodeInfo {
   std::string address;
   std::string version;
   bool online = false;
+  bool draining = false;   // its replicas are moved away, and it gets no new ones
+  uint32_t replicas = 0;   // that it has, those that leave included
   std::vector<PoolInfo> pools;
   std::vector<std::string> exports;  // kinds this kernel offers, best first: "ublk", "nbd", "fuse"
 };
@@ -163,6 +165,13 @@ struct AttachVolume {
   bool stays = true;
   // From a node that is alive and uses it, too: its users there get errors from then on.
   bool force = false;
+};
+
+struct MoveVolume {
+  MoveVolume() = default;
+  std::string name;
+  std::string node;    // name or id
+  bool force = false;  // also from users that it has elsewhere: they get errors from then on
 };
 
 struct MountVolume {
@@ -236,6 +245,8 @@ class Control {
   // and mounts; unmount of the last holder unmounts and (by default) detaches.
   virtual Task<Result<VolumeInfo>> attach_volume(AttachVolume request) = 0;
   virtual Task<Status> detach_volume(std::string name) = 0;
+  // Attached on another node afterwards. kInUse: somebody uses it where it is.
+  virtual Task<Result<VolumeInfo>> move_volume(MoveVolume request) = 0;
   virtual Task<Result<MountInfo>> mount_volume(MountVolume request) = 0;
   virtual Task<Status> unmount_volume(UnmountVolume request) = 0;
 
@@ -256,6 +267,13 @@ class Control {
   virtual Task<Result<PoolInfo>> expand_pool(std::string pool, uint64_t size_bytes) = 0;
 
   virtual Task<Result<std::vector<NodeInfo>>> list_nodes() = 0;
+  // By name or id. Its replicas are moved to other nodes from now on; `undo`: no more.
+  virtual Task<Result<NodeInfo>> drain_node(std::string node, bool undo) = 0;
+  // Whether the node may leave the cluster: it is drained, or does not answer. kFailedPrecondition says what is in the
+  // way. `force`: although volumes are lost with it.
+  virtual Task<Result<NodeInfo>> check_decommission(std::string node, bool force) = 0;
+  // The node is no part of the cluster afterwards; what it had is made anew elsewhere. Success if it is none.
+  virtual Task<Status> forget_node(NodeId node) = 0;
   virtual Task<Result<ClusterStatus>> status() = 0;
 };
 

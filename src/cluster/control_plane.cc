@@ -174,6 +174,11 @@ Task<Status> ControlPlane::detach_volume(std::string name) {
   return bounded<void>("detach volume", std::move(op));
 }
 
+Task<Result<VolumeInfo>> ControlPlane::move_volume(MoveVolume request) {
+  Operation<VolumeInfo> op = [this, request] { return plane_->move(request); };
+  return bounded<VolumeInfo>("move volume", std::move(op));
+}
+
 Task<Result<MountInfo>> ControlPlane::mount_volume(MountVolume request) {
   Operation<MountInfo> op = [this, request] { return plane_->mount(request); };
   return bounded<MountInfo>("mount volume", std::move(op));
@@ -235,6 +240,21 @@ Task<Result<std::vector<NodeInfo>>> ControlPlane::list_nodes() {
   return bounded<std::vector<NodeInfo>>("list nodes", std::move(op));
 }
 
+Task<Result<NodeInfo>> ControlPlane::drain_node(std::string node, bool undo) {
+  Operation<NodeInfo> op = [this, node, undo] { return plane_->drain(node, undo); };
+  return bounded<NodeInfo>("drain node", std::move(op));
+}
+
+Task<Result<NodeInfo>> ControlPlane::check_decommission(std::string node, bool force) {
+  Operation<NodeInfo> op = [this, node, force] { return plane_->check_decommission(node, force); };
+  return bounded<NodeInfo>("decommission node", std::move(op));
+}
+
+Task<Status> ControlPlane::forget_node(NodeId node) {
+  Operation<void> op = [this, node] { return plane_->forget_node(node); };
+  return bounded<void>("decommission node", std::move(op));
+}
+
 Task<Result<ClusterStatus>> ControlPlane::status() {
   Operation<ClusterStatus> op = [this] { return plane_->status(); };
   return bounded<ClusterStatus>("status", std::move(op));
@@ -263,6 +283,11 @@ Task<Status> ControlPlane::let_go(VolumeId volume) {
 Task<Status> ControlPlane::detach(VolumeId volume) {
   Operation<void> op = [this, volume] { return plane_->detach_here(volume); };
   return bounded<void>("detach volume " + volume.to_string(), std::move(op));
+}
+
+Task<Status> ControlPlane::take(VolumeId volume, bool stays, bool force) {
+  Operation<void> op = [this, volume, stays, force] { return plane_->take(volume, stays, force); };
+  return bounded<void>("take volume " + volume.to_string(), std::move(op));
 }
 
 Task<Status> ControlPlane::cut(CreateSnapshot request) {

@@ -45,6 +45,7 @@ struct ControlOptions {
   Duration reconcile_every = std::chrono::seconds(60);
   Duration reconcile_soon = std::chrono::seconds(5);  // after an error
   Duration look_around_every = std::chrono::seconds(1);  // at the other nodes
+  Duration rebuild_after = std::chrono::minutes(30);     // of a replica's absence, on another node
   // A docker holder is only called stale when it is older than this: between the answer to Mount
   // and the container's own mount there is a moment in which nothing uses the device.
   Duration docker_grace = std::chrono::seconds(30);
@@ -97,6 +98,7 @@ class ControlPlane : public Control, public NodeCalls {
   Task<Status> delete_volume(DeleteVolume request) override;
   Task<Result<VolumeInfo>> attach_volume(AttachVolume request) override;
   Task<Status> detach_volume(std::string name) override;
+  Task<Result<VolumeInfo>> move_volume(MoveVolume request) override;
   Task<Result<MountInfo>> mount_volume(MountVolume request) override;
   Task<Status> unmount_volume(UnmountVolume request) override;
   Task<Result<SnapshotInfo>> create_snapshot(CreateSnapshot request) override;
@@ -108,6 +110,9 @@ class ControlPlane : public Control, public NodeCalls {
   Task<Result<PoolInfo>> inspect_pool(std::string pool) override;
   Task<Result<PoolInfo>> expand_pool(std::string pool, uint64_t size_bytes) override;
   Task<Result<std::vector<NodeInfo>>> list_nodes() override;
+  Task<Result<NodeInfo>> drain_node(std::string node, bool undo) override;
+  Task<Result<NodeInfo>> check_decommission(std::string node, bool force) override;
+  Task<Status> forget_node(NodeId node) override;
   Task<Result<ClusterStatus>> status() override;
 
   // What the other nodes ask (peers.h).
@@ -116,6 +121,7 @@ class ControlPlane : public Control, public NodeCalls {
   Task<Status> settle(VolumeId volume) override;
   Task<Status> let_go(VolumeId volume) override;
   Task<Status> detach(VolumeId volume) override;
+  Task<Status> take(VolumeId volume, bool stays, bool force) override;
   Task<Status> cut(CreateSnapshot request) override;
   Task<Result<std::vector<MemberInfo>>> members(VolumeId volume) override;
 

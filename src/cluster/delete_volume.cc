@@ -1,6 +1,7 @@
 #include "base/log.h"
 #include "cluster/mutants.h"
 #include "cluster/plane.h"
+#include "runtime/fault_point.h"
 
 namespace hf::cluster {
 
@@ -55,6 +56,16 @@ Task<Status> Plane::remove(const DeleteVolume& request) {
 Task<Status> Plane::finish_delete(View& view) {
   VolumeRecord& record = view.volume.record;
   HF_ASSERT(record.state == LifeState::kDeleting && !view.attachment, "{}", record.name);
+  if (record.replicated && served_.contains(record.id)) {
+    // What it left in this kernel when another node took it over.
+    HF_PROBE("cluster.delete_after_taken_over");
+    Result<std::string> kept = co_await expel(record, nullptr);
+    HF_CO_TRY(kept);
+    if (!kept->empty()) {
+      co_return make_error(ErrorCode::kInUse, "volume {} was taken over from this node while it was in use here, and {}",
+                           record.name, kept.value());
+    }
+  }
   const Status reachable = check_pools_open(record);
   HF_CO_TRY(reachable);
   Result<std::vector<KeptSnapshot>> snapshots = co_await catalog_.snapshots_of(record.id);
@@ -68,6 +79,8 @@ Task<Status> Plane::finish_delete(View& view) {
     HF_CO_TRY(removed);
   }
   if (record.replicated) {
+    Status uncared = co_await stop_caring(record);
+    HF_CO_TRY(uncared);
     Status forgotten = co_await ports_.volumes->forget(record.id);
     HF_CO_TRY(forgotten);
   }

@@ -47,11 +47,11 @@ Task<Result<VolumeInfo>> Plane::info(const View& view) {
   for (const KeptSnapshot& snapshot : snapshots.value()) {
     named += snapshot->state == LifeState::kReady && !snapshot->name.empty() ? 1 : 0;
   }
-  VolumeInfo result = co_await info_of(view, named);
+  VolumeInfo result = co_await info_of(view, named, nullptr);
   co_return std::move(result);
 }
 
-Task<VolumeInfo> Plane::info_of(const View& view, uint32_t snapshots) {
+Task<VolumeInfo> Plane::info_of(const View& view, uint32_t snapshots, const Told* all) {
   const VolumeRecord& record = view.volume.record;
   VolumeInfo info;
   info.id = record.id;
@@ -61,7 +61,7 @@ Task<VolumeInfo> Plane::info_of(const View& view, uint32_t snapshots) {
   info.parent = record.parent;
   info.created = record.created;
   info.snapshot_count = snapshots;
-  co_await describe_replicas(view, &info);
+  co_await describe_replicas(view, all, &info);
   if (view.attachment) {
     const AttachmentRecord& attachment = view.attachment->record;
     AttachmentInfo& out = info.attachment.emplace();
@@ -104,10 +104,15 @@ Task<VolumeInfo> Plane::info_of(const View& view, uint32_t snapshots) {
 }
 
 // Replicas here are asked; of the others speaks who serves the volume, or the configuration.
-Task<void> Plane::describe_replicas(const View& view, VolumeInfo* info) {
+Task<void> Plane::describe_replicas(const View& view, const Told* all, VolumeInfo* info) {
   const VolumeRecord& record = view.volume.record;
   std::map<ReplicaId, MemberInfo> told;
-  if (record.replicated && record.state == LifeState::kReady) {
+  if (all != nullptr) {
+    const auto found = all->find(record.id);
+    if (found != all->end()) {
+      for (const MemberInfo& member : found->second) told[member.replica] = member;
+    }
+  } else if (record.replicated && record.state == LifeState::kReady) {
     Result<std::vector<MemberInfo>> members = co_await ports_.volumes->members(record.id);
     if (is_elsewhere(view) && is_online(view.attachment->record.node)) {
       Result<std::vector<MemberInfo>> live =
@@ -151,7 +156,13 @@ Task<void> Plane::describe_replicas(const View& view, VolumeInfo* info) {
       replica.resync_bytes_total = as_told->second.resync_bytes_total;
       replica.resync_bytes_done = as_told->second.resync_bytes_done;
       if (replica.message.empty()) replica.message = as_told->second.trouble;
+    } else if (!told.empty()) {
+      replica.in_sync = false;
     }
+    if (replica.message.empty() && member.state == MemberState::kJoining) {
+      replica.message = as_told == told.end() ? "is being made" : "is being brought in sync";
+    }
+    if (replica.message.empty() && member.state == MemberState::kLeaving) replica.message = "leaves the volume";
     info->replicas.push_back(std::move(replica));
   }
 }
@@ -169,6 +180,8 @@ Task<Result<std::vector<VolumeInfo>>> Plane::list() {
   for (const KeptSnapshot& snapshot : snapshots.value()) {
     if (snapshot->state == LifeState::kReady && !snapshot->name.empty()) ++counts[snapshot->volume];
   }
+  Result<Told> told = co_await all_told();
+  HF_CO_TRY(told);
   std::vector<VolumeInfo> infos;
   infos.reserve(volumes->size());
   for (KeptVolume& volume : volumes.value()) {
@@ -177,7 +190,7 @@ Task<Result<std::vector<VolumeInfo>>> Plane::list() {
     const auto attachment = attached.find(view.volume->id);
     if (attachment != attached.end()) view.attachment = std::move(*attachment->second);
     const uint32_t count = counts[view.volume->id];
-    VolumeInfo info = co_await info_of(view, count);
+    VolumeInfo info = co_await info_of(view, count, &told.value());
     infos.push_back(std::move(info));
   }
   std::sort(infos.begin(), infos.end(),
@@ -198,8 +211,11 @@ Task<Result<std::vector<NodeInfo>>> Plane::list_nodes() {
     info.address = node->address;
     info.version = node->version;
     info.online = is_online(node->id);
+    info.draining = node->draining;
     for (const PoolInfo& pool : pools.value()) {
-      if (pool.node == node->id) info.pools.push_back(pool);
+      if (pool.node != node->id) continue;
+      info.replicas += pool.replica_count;
+      info.pools.push_back(pool);
     }
     const auto known = neighbours_.find(node->id);
     if (node->id == options_.node) info.exports = own_facts_without_pools().exports;
@@ -209,15 +225,20 @@ Task<Result<std::vector<NodeInfo>>> Plane::list_nodes() {
   co_return std::move(infos);
 }
 
+Task<Result<Plane::Told>> Plane::all_told() {
+  if (ports_.volumes == nullptr) co_return Told();
+  co_return co_await ports_.volumes->all_members();
+}
+
 // "": it has all its replicas.
-Task<std::string> Plane::why_degraded(const VolumeRecord& record) {
-  if (!record.replicated || record.state != LifeState::kReady || record.members.size() < 2) co_return std::string();
-  const std::string name = record.name;
-  Result<std::vector<MemberInfo>> members = co_await ports_.volumes->members(record.id);
-  if (!members.ok()) co_return std::string();
+std::string Plane::why_degraded(const VolumeRecord& record, const Told& told) const {
+  if (!record.replicated || record.state != LifeState::kReady) return {};
+  const auto found = told.find(record.id);
+  if (found == told.end()) return {};
+  const size_t wanted = record.spec.repl;
   size_t in_sync = 0;
   std::string why;
-  for (const MemberInfo& member : members.value()) {
+  for (const MemberInfo& member : found->second) {
     in_sync += member.in_sync ? 1 : 0;
     if (member.in_sync) continue;
     why += (why.empty() ? "" : ", ") + std::string("the one on node ") + node_name(member.node);
@@ -228,8 +249,9 @@ Task<std::string> Plane::why_degraded(const VolumeRecord& record) {
       why += is_online(member.node) ? " lacks the last writes" : " is away";
     }
   }
-  if (in_sync == members->size()) co_return std::string();
-  co_return fmt::format("volume {} has {} of {} replicas in sync: {}", name, in_sync, members->size(), why);
+  if (in_sync >= wanted) return {};
+  if (why.empty()) why = wanted - in_sync == 1 ? "one more is to be made" : "more are to be made";
+  return fmt::format("volume {} has {} of {} replicas in sync: {}", record.name, in_sync, wanted, why);
 }
 
 Task<Result<ClusterStatus>> Plane::status() {
@@ -246,7 +268,13 @@ Task<Result<ClusterStatus>> Plane::status() {
   for (const NodeInfo& node : nodes.value()) {
     ++status.nodes;
     status.nodes_online += node.online ? 1 : 0;
-    if (node.online && node.pools.empty()) {
+    if (node.draining) {
+      status.problems.push_back(node.replicas > 0
+                                    ? fmt::format("node {} is being drained: {} replicas are left on it", node.name, node.replicas)
+                                    : fmt::format("node {} is drained; holdfast node decommission {}, or holdfast node drain {} "
+                                                  "--undo", node.name, node.name, node.name));
+    }
+    if (node.online && node.pools.empty() && !node.draining) {
       status.problems.push_back("node " + node.name +
                                 " has no pool; make one: holdfast pool add /var/lib/holdfast/pool");
     }
@@ -259,6 +287,8 @@ Task<Result<ClusterStatus>> Plane::status() {
                                             pool.message.empty() ? "" : ": ", pool.message));
     }
   }
+  Result<Told> told = co_await all_told();
+  HF_CO_TRY(told);
   status.volumes = static_cast<uint32_t>(volumes->size());
   status.volumes_attached = static_cast<uint32_t>(attachments->size());
   for (const NodeInfo& node : nodes.value()) {
@@ -269,7 +299,7 @@ Task<Result<ClusterStatus>> Plane::status() {
                                           why.empty() ? "" : ": ", why));
   }
   for (const KeptVolume& volume : volumes.value()) {
-    std::string degraded = co_await why_degraded(volume.record);
+    std::string degraded = why_degraded(volume.record, told.value());
     if (!degraded.empty()) status.problems.push_back(std::move(degraded));
     const auto lost = lost_.find(volume->id);
     if (lost != lost_.end()) {

@@ -44,7 +44,13 @@ Task<Status> Plane::on_members(const VolumeRecord& record, MemberStep step) {
       done = co_await step(member);
     } else if (ports_.peers != nullptr) {
       done = co_await ports_.peers->node(member.node).converge(volume);
-      if (!done.ok()) done = done.error().with_context("node " + node_name(member.node));
+      if (!done.ok()) {
+        // Of a node that has left the cluster nothing is expected.
+        Result<std::optional<KeptNode>> there = co_await catalog_.node(member.node);
+        HF_CO_TRY(there);
+        done = done.error().with_context("node " + node_name(member.node));
+        if (!there.value()) done = Status();
+      }
     } else {
       done = make_error(ErrorCode::kFailedPrecondition,
                         "volume {} has a replica on node {}, which this node does not know", name,
@@ -78,6 +84,8 @@ Task<Status> Plane::converge_members(VolumeId volume) {
     }
     HF_CO_TRY(done);
     if (record.state != LifeState::kReady) continue;
+    done = co_await move_replica(record, member);
+    HF_CO_TRY(done);
     for (const KeptSnapshot& snapshot : snapshots.value()) {
       if (snapshot->state != LifeState::kDeleting) continue;
       done = co_await remove_cut(member, snapshot->id);
@@ -115,6 +123,23 @@ Task<Status> Plane::remove_replica(const VolumeRecord& record, MemberRecord memb
   Status removed = co_await ports_.host.delete_replica(member.pool, member.replica);
   if (!removed.ok() && removed.code() != ErrorCode::kNotFound) co_return removed.error().with_context(what);
   co_return Status();
+}
+
+// One that joins is made, unless it is part of the configuration already: then it must be there, and one
+// that is made anew would be taken for it. One that leaves is removed, once it is not part of it any more.
+Task<Status> Plane::move_replica(const VolumeRecord& record, MemberRecord member) {
+  if (member.state == MemberState::kMember || !record.restoring.is_nil()) co_return Status();
+  const std::string name = record.name;
+  Result<std::vector<MemberInfo>> told = co_await ports_.volumes->members(record.id);
+  HF_CO_TRY(told);
+  const bool in_config = std::any_of(told->begin(), told->end(),
+                                     [&](const MemberInfo& info) { return info.replica == member.replica; });
+  if (member.state == MemberState::kJoining) {
+    if (in_config) co_return Status();
+    co_return co_await make_replica(record, member);
+  }
+  if (!in_config) co_return co_await remove_replica(record, member);
+  co_return make_error(ErrorCode::kConflict, "the replica of volume {} here is still part of it", name);
 }
 
 Task<Status> Plane::restore_replica(const VolumeRecord& record, MemberRecord member) {
@@ -297,7 +322,10 @@ Task<Status> Plane::settle_here(VolumeId volume) {
   Section section;
   Result<std::optional<View>> view = co_await enter_by_id(volume, &section);
   HF_CO_TRY(view);
-  co_return Status();
+  if (!view.value() || !view.value()->volume->replicated || is_elsewhere(*view.value())) co_return Status();
+  Result<Surroundings> around = co_await look_at_surroundings();
+  HF_CO_TRY(around);
+  co_return co_await tend_replicas(*view.value(), around.value());
 }
 
 Task<Result<std::vector<MemberInfo>>> Plane::members_here(VolumeId volume) {

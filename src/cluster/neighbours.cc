@@ -104,6 +104,7 @@ Task<void> Plane::ask_neighbours() {
 Task<void> Plane::look_around() {
   if (ports_.peers == nullptr) co_return;
   co_await ask_neighbours();
+  co_await drop_fenced_cares();
   co_await look_for_expelled(true);
 }
 

@@ -40,6 +40,8 @@ class NodeCalls {
   virtual Task<Status> let_go(VolumeId volume) = 0;
   // Asked of the node that has the volume, by an operator.
   virtual Task<Status> detach(VolumeId volume) = 0;
+  // The same: attached there afterwards. `stays`: also without a user; `force`: from users elsewhere, too.
+  virtual Task<Status> take(VolumeId volume, bool stays, bool force) = 0;
   virtual Task<Status> cut(CreateSnapshot request) = 0;
   virtual Task<Result<std::vector<MemberInfo>>> members(VolumeId volume) = 0;
 };

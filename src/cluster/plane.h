@@ -16,6 +16,7 @@
 #include "cluster/catalog.h"
 #include "cluster/control_plane.h"
 #include "cluster/keyed_mutex.h"
+#include "cluster/replicas.h"
 #include "runtime/sync.h"
 
 namespace hf::cluster {
@@ -68,6 +69,12 @@ class Plane {
   Task<Result<std::vector<PoolInfo>>> list_pools();
   Task<Result<PoolInfo>> inspect_pool(std::string pool);
   Task<Result<PoolInfo>> expand_pool(std::string pool, uint64_t size_bytes);
+  // nodes.cc
+  Task<Result<NodeInfo>> drain(std::string node, bool undo);
+  Task<Result<NodeInfo>> check_decommission(std::string node, bool force);
+  Task<Status> forget_node(NodeId node);
+  Task<Result<VolumeInfo>> move(const MoveVolume& request);
+  Task<Status> take(VolumeId volume, bool stays, bool force);
   // inspect.cc
   Task<Result<VolumeInfo>> inspect(std::string name);
   Task<Result<std::vector<VolumeInfo>>> list();
@@ -122,6 +129,7 @@ class Plane {
   Task<Status> on_members(const VolumeRecord& record, MemberStep step);
   Task<Status> make_replica(const VolumeRecord& record, MemberRecord member);
   Task<Status> remove_replica(const VolumeRecord& record, MemberRecord member);
+  Task<Status> move_replica(const VolumeRecord& record, MemberRecord member);
   Task<Status> restore_replica(const VolumeRecord& record, MemberRecord member);
   Task<Status> remove_cut(MemberRecord member, SnapshotId snapshot);
   Task<Result<std::shared_ptr<BlockDevice>>> open_device(const VolumeRecord& record, uint64_t epoch);
@@ -135,6 +143,28 @@ class Plane {
   Task<Result<std::string>> expel(const VolumeRecord& record, const ExportInfo* orphan);
   Task<Result<std::string>> expel_device(const VolumeRecord& record, const ExportInfo* orphan);
   Task<bool> look_for_expelled(bool only_fenced);
+  // ---- tend_replicas.cc: as many replicas as wanted, on nodes that stay
+  struct Surroundings {
+    std::map<PoolId, PoolFacts> pools;
+    std::map<VolumeId, std::vector<MemberInfo>> members;
+  };
+  Task<Result<Surroundings>> look_at_surroundings();
+  std::vector<ReplicaFacts> replica_facts(const VolumeRecord& record, const std::vector<MemberInfo>& told,
+                                          const Surroundings& around) const;
+  bool replicas_need_work(const VolumeRecord& record, const AttachmentRecord* attachment,
+                          const Surroundings& around) const;
+  Task<Status> tend_replicas(View& view, const Surroundings& around);
+  Task<Status> decide_replicas(View& view, const Surroundings& around);
+  Task<Status> act_on_replicas(View& view, const Surroundings& around);
+  Task<Status> bring_in(const VolumeRecord& record, MemberRecord member, ReplicaFacts facts);
+  Task<Result<bool>> take_out_replica(const VolumeRecord& record, MemberRecord member, ReplicaFacts facts);
+  Task<Status> converge_on(VolumeId volume, NodeId node);
+  // For its users, and with its data.
+  bool is_served(VolumeId volume) const;
+  Task<Status> care_for(View& view);
+  Task<Status> stop_caring(const VolumeRecord& record);
+  Task<void> drop_fenced_cares();
+  Task<void> nudge(View& view);
   // ---- neighbours.cc
   std::string node_name(NodeId node) const;
   bool is_online(NodeId node) const;
@@ -208,6 +238,13 @@ class Plane {
   Task<Status> unmount_only(View& view);
   Task<Result<bool>> others_wait_for_lost(const View& view, const UnmountVolume& request);
 
+  // nodes.cc
+  struct Ties {
+    std::vector<std::string> replicas, only_there, attached;  // names of volumes
+  };
+  Task<Result<KeptNode>> find_node(std::string text);
+  Task<Result<NodeInfo>> node_info(NodeId id);
+  Task<Result<Ties>> ties_of(NodeId node);
   // pools.cc
   Task<Result<PoolInfo>> pool_info(const PoolRecord& record, uint64_t provisioned,
                                    uint32_t replicas);
@@ -215,16 +252,19 @@ class Plane {
   Task<Status> finish_pool(KeptPool& pool, const AddPool* request);
   Task<Result<KeptPool>> find_pool(std::string text);
   // inspect.cc
-  Task<VolumeInfo> info_of(const View& view, uint32_t snapshots);
-  Task<void> describe_replicas(const View& view, VolumeInfo* info);
-  Task<std::string> why_degraded(const VolumeRecord& record);
+  // `told`: what the configurations say; null: the volume's own is asked for, and of who serves it how far it is.
+  using Told = std::map<VolumeId, std::vector<MemberInfo>>;
+  Task<VolumeInfo> info_of(const View& view, uint32_t snapshots, const Told* told);
+  Task<void> describe_replicas(const View& view, const Told* told, VolumeInfo* info);
+  std::string why_degraded(const VolumeRecord& record, const Told& told) const;
+  Task<Result<Told>> all_told();
   Task<Result<VolumeInfo>> info(const View& view);
   SnapshotInfo info_of(const SnapshotRecord& snapshot, const VolumeRecord& volume) const;
   Task<Result<std::vector<PoolFacts>>> pool_facts();
   // reconcile.cc
   Task<bool> converge_pools();
   Task<bool> converge_volumes(bool at_start);
-  Task<Status> converge(std::string name, bool at_start);
+  Task<Status> converge(std::string name, bool at_start, const Surroundings* around);
   Task<Status> converge_attachment(View& view, bool at_start);
   Task<Result<bool>> is_wanted(const View& view);
   Task<bool> look_for_orphans();
@@ -271,6 +311,9 @@ class Plane {
   std::map<VolumeId, std::string> troubles_;  // what the reconciler could not mend
   std::map<VolumeId, std::string> lost_;      // whose replica its pool does not have, and what to do
   std::vector<std::string> findings_;         // orphans and strays
+  std::set<VolumeId> unfinished_;   // whose replicas are being moved or copied, and looked at again soon
+  std::set<VolumeId> cared_for_;    // served here although nobody uses them: they are being copied
+  std::map<VolumeId, MonoTime> care_rests_;
   std::map<NodeId, Neighbour> neighbours_;
   std::map<VolumeId, std::string> expelled_;  // taken from this node and still in its kernel: who has to end
 };

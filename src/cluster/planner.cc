@@ -71,7 +71,12 @@ Result<std::vector<PoolInfo>> place_volume(const PlacementRequest& request,
   for (const PoolFacts& facts : pools) {
     if (!is_named(facts, request.nodes)) continue;
     ++named;
+    if (std::find(request.without.begin(), request.without.end(), facts.pool.node) != request.without.end()) continue;
     Status room = check_room(facts.pool, request.size_bytes, limits);
+    if (room.ok() && facts.node_draining) {
+      room = make_error(ErrorCode::kUnavailable, "{}: its node {} is being drained", shown(facts.pool),
+                        facts.node_name);
+    }
     if (room.ok() && !facts.node_online) {
       room = make_error(ErrorCode::kUnavailable, "{}: its node {} is offline", shown(facts.pool),
                         facts.node_name);

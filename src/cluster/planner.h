@@ -31,6 +31,7 @@ struct PlacementRequest {
   uint32_t replicas = 1;
   uint32_t io_class = 1;           // 1 low to 3 high
   std::vector<std::string> nodes;  // empty: any
+  std::vector<NodeId> without;     // nodes that have a replica of it already
   NodeId asking;
 };
 
@@ -38,6 +39,7 @@ struct PoolFacts {
   PoolInfo pool;
   std::string node_name;
   bool node_online = false;
+  bool node_draining = false;
 };
 
 // The chosen pools, one per replica. kNoSpace where pools are there but full, kNotFound where

@@ -210,7 +210,9 @@ Task<Result<std::vector<PoolFacts>>> Plane::pool_facts() {
   for (PoolInfo& info : infos.value()) {
     PoolFacts fact;
     for (const KeptNode& node : nodes.value()) {
-      if (node->id == info.node) fact.node_name = node->name;
+      if (node->id != info.node) continue;
+      fact.node_name = node->name;
+      fact.node_draining = node->draining;
     }
     fact.node_online = is_online(info.node);
     fact.pool = std::move(info);

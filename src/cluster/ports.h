@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -112,6 +113,8 @@ class VolumeHost {
   virtual Task<Status> remove_member(VolumeId volume, ReplicaId replica) = 0;
   // Of an open one as its coordinator sees them; of another what the configuration says.
   virtual Task<Result<std::vector<MemberInfo>>> members(VolumeId volume) = 0;
+  // Of all volumes, as their configurations say; those that are open here as their coordinators do.
+  virtual Task<Result<std::map<VolumeId, std::vector<MemberInfo>>>> all_members() = 0;
 };
 
 struct ExportInfo {

@@ -108,6 +108,12 @@ Task<bool> Plane::converge_volumes(bool at_start) {
   for (const KeptSnapshot& kept : snapshots.value()) {
     if (is_unsettled(kept.record)) unsettled.insert(kept->volume);
   }
+  std::optional<Surroundings> around;
+  if (ports_.volumes != nullptr) {
+    Result<Surroundings> seen = co_await look_at_surroundings();
+    if (!seen.ok()) co_return false;
+    around = std::move(seen).value();
+  }
   bool well = true;
   for (const KeptVolume& volume : volumes.value()) {
     const auto found = attached.find(volume->id);
@@ -117,7 +123,8 @@ Task<bool> Plane::converge_volumes(bool at_start) {
     facts.unsettled_snapshot = unsettled.contains(volume->id);
     facts.had_trouble = troubles_.contains(volume->id);
     facts.responsible = is_responsible(volume.record, attachment);
-    if (!needs_work(volume.record, attachment, facts, options_.node, options_.boot_id)) {
+    const bool replicas = around && replicas_need_work(volume.record, attachment, *around);
+    if (!replicas && !needs_work(volume.record, attachment, facts, options_.node, options_.boot_id)) {
       if (attachment == nullptr || attachment->node != options_.node) continue;
       if (!only_stale_docker(*attachment, now(), options_.docker_grace_at_start)) continue;
       // Containers that run for long are the rule: looked at without taking the volume's turn.
@@ -126,9 +133,10 @@ Task<bool> Plane::converge_volumes(bool at_start) {
       if (!used.ok() || used.value()) continue;
     }
     const VolumeId id = volume->id;
-    Status done = co_await converge(volume->name, at_start);
+    Status done = co_await converge(volume->name, at_start, around ? &*around : nullptr);
     if (done.ok()) {
       troubles_.erase(id);
+      well = well && !unfinished_.contains(id);
       continue;
     }
     well = false;
@@ -142,7 +150,7 @@ Task<bool> Plane::converge_volumes(bool at_start) {
   co_return well;
 }
 
-Task<Status> Plane::converge(std::string name, bool at_start) {
+Task<Status> Plane::converge(std::string name, bool at_start, const Surroundings* around) {
   Result<Section> section = co_await enter(name);
   HF_CO_TRY(section);
   Result<View> view = co_await load_settled(name);
@@ -150,8 +158,19 @@ Task<Status> Plane::converge(std::string name, bool at_start) {
   HF_CO_TRY(view);
   Status snapshots = co_await settle_snapshots(view.value());
   HF_CO_TRY(snapshots);
-  if (!view->attachment || view->attachment->record.node != options_.node) co_return Status();
-  co_return co_await converge_attachment(view.value(), at_start);
+  if (is_here(view.value())) {
+    Status attached = co_await converge_attachment(view.value(), at_start);
+    HF_CO_TRY(attached);
+    if (around == nullptr || !view->volume->replicated) co_return Status();
+    // It may have been detached.
+    const VolumeId volume = view->volume->id;
+    Result<std::optional<View>> again = co_await load(name);
+    HF_CO_TRY(again);
+    if (!again.value() || again.value()->volume->id != volume) co_return Status();
+    co_return co_await tend_replicas(*again.value(), *around);
+  }
+  if (around == nullptr) co_return Status();
+  co_return co_await tend_replicas(view.value(), *around);
 }
 
 // Serves it again, finishes what was begun on its mounts, puts back what is missing, drops who is

@@ -20,6 +20,9 @@ constexpr std::array<std::string_view, 3> names_of(LifeState) {
 constexpr std::array<std::string_view, 3> names_of(VolumePhase) {
   return {"detached", "recovering", "active"};
 }
+constexpr std::array<std::string_view, 3> names_of(MemberState) {
+  return {"member", "joining", "leaving"};
+}
 constexpr std::array<std::string_view, 3> names_of(HolderState) {
   return {"arriving", "held", "leaving"};
 }
@@ -227,6 +230,8 @@ void fields(V& v, MemberRecord& r) {
   v.field("pool", r.pool);
   v.field("replica", r.replica);
   v.field("left_generation", r.left_generation);
+  v.field_since(4, "state", r.state);
+  v.field_since(4, "away_since_ns", r.away_since);
 }
 
 template <typename V>
@@ -331,6 +336,7 @@ void fields(V& v, NodeRecord& r) {
   v.field("address", r.address);
   v.field("version", r.version);
   v.field("started_ns", r.started);
+  v.field_since(2, "draining", r.draining);
 }
 
 template <typename V>

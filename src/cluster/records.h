@@ -36,12 +36,20 @@ enum class LifeState : uint8_t { kCreating, kReady, kDeleting };
 // Who may serve the volume; see the replication protocol's takeover.
 enum class VolumePhase : uint8_t { kDetached, kRecovering, kActive };
 
+enum class MemberState : uint8_t {
+  kMember,
+  kJoining,  // is made on its node, then taken into the configuration, then brought in sync
+  kLeaving,  // is taken out of the configuration, then removed on its node; it never comes back
+};
+
 struct MemberRecord {
   MemberRecord() = default;
   NodeId node;
   PoolId pool;
   ReplicaId replica;
   uint64_t left_generation = 0;  // when it left the in-sync set; 0: it is in it
+  MemberState state = MemberState::kMember;
+  WallTime away_since;  // its node or pool has not been there since; 0: it is
 };
 
 // What a clone is made from; kept until it is made.
@@ -65,7 +73,8 @@ struct FsRecord {
 struct VolumeRecord {
   VolumeRecord() = default;
   static constexpr std::string_view kKind = "volume";
-  static constexpr uint32_t kVersion = 3;  // 2: fs.formatting; 3: replicated
+  // 2: fs.formatting; 3: replicated; 4: members' state, away_since_ns
+  static constexpr uint32_t kVersion = 4;
   Stamp stamp;
   VolumeId id;
   std::string name;
@@ -161,13 +170,14 @@ struct PoolRecord {
 struct NodeRecord {
   NodeRecord() = default;
   static constexpr std::string_view kKind = "node";
-  static constexpr uint32_t kVersion = 1;
+  static constexpr uint32_t kVersion = 2;  // 2: draining
   Stamp stamp;
   NodeId id;
   std::string name;
   std::string address;
   std::string version;
   WallTime started;
+  bool draining = false;  // its replicas are moved to others, and it gets no new ones
 };
 
 // A name of a volume, of a snapshot within its volume, of a pool's path: the key is the name, so

@@ -51,6 +51,15 @@ Task<Status> Plane::check_all_in_sync(const VolumeRecord& record) {
   const std::string name = record.name;
   Result<std::vector<MemberInfo>> members = co_await ports_.volumes->members(record.id);
   HF_CO_TRY(members);
+  const bool in_between = std::any_of(record.members.begin(), record.members.end(), [](const MemberRecord& member) {
+    return member.state != MemberState::kMember;
+  });
+  if (in_between) {
+    co_return make_error(ErrorCode::kFailedPrecondition,
+                         "volume {} cannot be restored now: one of its replicas is being moved (holdfast volume inspect {}). "
+                         "Wait until it is done, or clone the snapshot",
+                         name, name);
+  }
   for (const MemberInfo& member : members.value()) {
     if (member.in_sync) continue;
     co_return make_error(ErrorCode::kFailedPrecondition,
@@ -67,6 +76,8 @@ Task<Status> Plane::finish_restore(View& view) {
   VolumeRecord& record = view.volume.record;
   Result<std::vector<KeptSnapshot>> all = co_await catalog_.snapshots_of(record.id);
   HF_CO_TRY(all);
+  Status uncared = co_await stop_caring(record);
+  HF_CO_TRY(uncared);
   const auto snapshot = std::find_if(all->begin(), all->end(), [&](const KeptSnapshot& kept) {
     return kept->id == record.restoring;
   });

@@ -22,6 +22,7 @@ constexpr std::string_view kLater = "changing it on a volume that exists is not 
 
 constexpr UpdateRule kUpdateRules[] = {
     {SpecKey::kSize, ""},
+    {SpecKey::kRepl, ""},
     {SpecKey::kLabels, ""},
     {SpecKey::kSticky, ""},
     {SpecKey::kAllowGrow, ""},
@@ -43,7 +44,6 @@ constexpr UpdateRule kUpdateRules[] = {
     {SpecKey::kParent, "a volume is a clone from its beginning or never"},
     {SpecKey::kToken, "it belongs to a request, not to a volume"},
     {SpecKey::kTokenSecret, "it belongs to a request, not to a volume"},
-    {SpecKey::kRepl, kLater},
     {SpecKey::kScale, kLater},
     {SpecKey::kIoPriority, kLater},
     {SpecKey::kShared, kLater},
@@ -121,11 +121,19 @@ Task<Result<VolumeInfo>> Plane::update(const UpdateVolume& request) {
   Status grown = co_await grow_to(view.value(), size_bytes);
   HF_CO_TRY(grown);
   changed->size_bytes = record.spec.size_bytes;
+  const uint32_t replicas = record.spec.repl;
+  const bool can_change = record.replicated || changed->repl == replicas;
+  if (!can_change) {
+    co_return make_error(ErrorCode::kFailedPrecondition,
+                         "volume {} was made before this node was in a cluster: mount it once, then change its replicas",
+                         record.name);
+  }
   if (!(changed.value() == record.spec)) {
     record.spec = changed.value();
     Status recorded = co_await put(view->volume);
     HF_CO_TRY(recorded);
   }
+  if (record.spec.repl != replicas) co_await nudge(view.value());
   co_return co_await info(view.value());
 }
 

@@ -530,4 +530,49 @@ Task<Status> ClusterVerbs::revoke_token(std::string id) {
   co_return co_await ports_.membership->trust().remove_token(*token);
 }
 
+// ---- Leaving ------------------------------------------------------------------------------------
+
+// The etcd member first: the others must not count on it. The records last: until then the same
+// request finds the node and finishes.
+Task<Result<api::NodeGone>> ClusterVerbs::decommission(std::string node, bool force) {
+  const Status member = must_be_member();
+  HF_CO_TRY(member);
+  co_await one_at_a_time_.lock();
+  MutexGuard guard(one_at_a_time_);
+  Result<cluster::NodeInfo> info = co_await ports_.control.check_decommission(std::move(node), force);
+  HF_CO_TRY(info);
+  const NodeId id = info->id;
+  api::NodeGone gone;
+  gone.id = id.to_string();
+  gone.name = info->name;
+  gone.replicas = info->replicas;
+  Result<uint32_t> voters = co_await remove_etcd_member(id);
+  if (!voters.ok()) co_return voters.error().with_context("the etcd member of node " + gone.name);
+  gone.voters = *voters;
+  Status revoked = co_await ports_.membership->trust().revoke(id);
+  if (!revoked.ok() && revoked.code() != ErrorCode::kNotFound) co_return revoked.error();
+  Status forgotten = co_await ports_.control.forget_node(id);
+  HF_CO_TRY(forgotten);
+  HF_LOG(kInfo, "node", "decommissioned node={} replicas={} voters={}", gone.name, gone.replicas, gone.voters);
+  co_return std::move(gone);
+}
+
+// How many are left that vote. Members have the names of their nodes' ids.
+Task<Result<uint32_t>> ClusterVerbs::remove_etcd_member(NodeId node) {
+  if (!ports_.membership->file().foreign.url.empty()) co_return 0u;
+  state::EtcdSession& session = ports_.membership->store().session();
+  Result<std::vector<state::EtcdMemberInfo>> members = co_await state::etcd_members(session);
+  HF_CO_TRY(members);
+  uint32_t left = 0;
+  for (const state::EtcdMemberInfo& member : *members) {
+    if (member.name != node.to_string()) {
+      left += member.learner ? 0 : 1;
+      continue;
+    }
+    Status removed = co_await state::etcd_remove_member(session, member.id);
+    HF_CO_TRY(removed);
+  }
+  co_return left;
+}
+
 }  // namespace hf::node

@@ -46,6 +46,7 @@ class ClusterVerbs : public api::ClusterAdmin {
   Task<Result<api::NewToken>> create_token(Duration life) override;
   Task<Result<std::vector<api::TokenInfo>>> list_tokens() override;
   Task<Status> revoke_token(std::string id) override;
+  Task<Result<api::NodeGone>> decommission(std::string node, bool force) override;
 
  private:
   api::MembershipInfo now() const;
@@ -59,6 +60,7 @@ class ClusterVerbs : public api::ClusterAdmin {
   Task<Status> has_nothing_of_its_own();
   Task<Status> enter(api::JoinCluster request, auth::JoinToken token, std::string address);
   Task<Status> add_member(ClusterFile* file);
+  Task<Result<uint32_t>> remove_etcd_member(NodeId node);
   Task<Result<std::unique_ptr<state::EtcdStore>>> open_patiently(state::EtcdOptions options);
   Task<Status> remove_tree(std::string path);
   std::string etcd_dir() const { return ports_.config.state_dir + "/etcd"; }

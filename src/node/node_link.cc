@@ -208,6 +208,14 @@ class NodeLink::Calls final : public cluster::NodeCalls {
   Task<Status> converge(VolumeId volume) override { return simple("converge", volume); }
   Task<Status> settle(VolumeId volume) override { return simple("settle", volume); }
   Task<Status> detach(VolumeId volume) override { return simple("detach", volume); }
+  Task<Status> take(VolumeId volume, bool stays, bool force) override {
+    json question = question_of("take", volume);
+    question["stays"] = stays;
+    question["force"] = force;
+    Result<json> answer = co_await ask(std::move(question));
+    HF_CO_TRY(answer);
+    co_return Status();
+  }
   Task<Status> let_go(VolumeId volume) override {
     const MonoTime give_up = link_.world_.clock.now() + kRestartGrace;
     for (;;) {
@@ -419,6 +427,7 @@ Task<std::string> NodeLink::answer(std::string text) {
   cluster::CreateSnapshot cut;
   VolumeId volume;
   uint64_t version = 0;
+  bool stays = false, force = false;
   bool sound = question.is_object();
   try {
     version = question.at("version").get<uint64_t>();
@@ -431,6 +440,10 @@ Task<std::string> NodeLink::answer(std::string text) {
       cut.freeze = question.at("freeze").get<bool>();
     } else if (call != "facts") {
       volume = id_at<VolumeId>(question, "volume", &sound);
+    }
+    if (call == "take") {
+      stays = question.at("stays").get<bool>();
+      force = question.at("force").get<bool>();
     }
   } catch (const json::exception&) {
     sound = false;
@@ -461,6 +474,7 @@ Task<std::string> NodeLink::answer(std::string text) {
   if (call == "settle") done = co_await calls_->settle(volume);
   if (call == "let_go") done = co_await calls_->let_go(volume);
   if (call == "detach") done = co_await calls_->detach(volume);
+  if (call == "take") done = co_await calls_->take(volume, stays, force);
   if (call == "cut") done = co_await calls_->cut(cut);
   co_return answer_of(done);
 }

@@ -18,6 +18,26 @@ cluster::MemberInfo shown(const VolumeMember& member, bool in_sync) {
   return info;
 }
 
+std::vector<cluster::MemberInfo> members_of(const VolumeConfig& config) {
+  std::vector<cluster::MemberInfo> out;
+  for (const VolumeMember& member : config.members) {
+    out.push_back(shown(member, (config.in_sync & slot_bit(member.slot)) != 0));
+  }
+  return out;
+}
+
+std::vector<cluster::MemberInfo> members_of(const Coordinator& coordinator) {
+  std::vector<cluster::MemberInfo> out;
+  for (const MemberStatus& status : coordinator.members()) {
+    cluster::MemberInfo& info = out.emplace_back(shown(status.member, status.in_sync));
+    info.reachable = status.reachable;
+    info.resync_bytes_total = status.resyncing ? status.resync_bytes_total : 0;
+    info.resync_bytes_done = status.resyncing ? status.resync_bytes_done : 0;
+    info.trouble = status.trouble;
+  }
+  return out;
+}
+
 }  // namespace
 
 ReplicatedVolumes::~ReplicatedVolumes() {
@@ -187,24 +207,22 @@ Task<Status> ReplicatedVolumes::remove_member(VolumeId volume, ReplicaId replica
 }
 
 Task<Result<std::vector<cluster::MemberInfo>>> ReplicatedVolumes::members(VolumeId volume) {
-  std::vector<cluster::MemberInfo> out;
   const auto found = open_.find(volume);
-  if (found != open_.end()) {
-    for (const MemberStatus& status : found->second->device->coordinator().members()) {
-      cluster::MemberInfo& info = out.emplace_back(shown(status.member, status.in_sync));
-      info.reachable = status.reachable;
-      info.resync_bytes_total = status.resyncing ? status.resync_bytes_total : 0;
-      info.resync_bytes_done = status.resyncing ? status.resync_bytes_done : 0;
-      info.trouble = status.trouble;
-    }
-    co_return out;
-  }
+  if (found != open_.end()) co_return members_of(found->second->device->coordinator());
   Result<StoredConfig> stored = co_await configs_.load(volume);
   HF_CO_TRY(stored);
-  for (const VolumeMember& member : stored->config.members) {
-    out.push_back(shown(member, (stored->config.in_sync & slot_bit(member.slot)) != 0));
+  co_return members_of(stored->config);
+}
+
+Task<Result<std::map<VolumeId, std::vector<cluster::MemberInfo>>>> ReplicatedVolumes::all_members() {
+  Result<std::map<VolumeId, VolumeConfig>> configs = co_await configs_.load_all();
+  HF_CO_TRY(configs);
+  std::map<VolumeId, std::vector<cluster::MemberInfo>> all;
+  for (const auto& [volume, config] : configs.value()) {
+    const auto open = open_.find(volume);
+    all[volume] = open == open_.end() ? members_of(config) : members_of(open->second->device->coordinator());
   }
-  co_return out;
+  co_return all;
 }
 
 }  // namespace hf::node

@@ -56,6 +56,7 @@ class ReplicatedVolumes final : public cluster::VolumeHost, public ReplicaDirect
   Task<Status> add_member(VolumeId volume, cluster::MemberInfo member) override;
   Task<Status> remove_member(VolumeId volume, ReplicaId replica) override;
   Task<Result<std::vector<cluster::MemberInfo>>> members(VolumeId volume) override;
+  Task<Result<std::map<VolumeId, std::vector<cluster::MemberInfo>>>> all_members() override;
 
  private:
   // What a coordinator uses lives as long as the device that it is behind, which an export may hold.

@@ -2,12 +2,15 @@
 
 #include <fmt/format.h>
 
+#include "base/log.h"
 #include "runtime/fault_point.h"
 #include "state/txn_retry.h"
 
 namespace hf {
 namespace {
 
+const std::string kPrefix = "holdfast/v1/replication/";
+constexpr size_t kMaxConfigs = 20'000;
 constexpr Duration kOneTry = 2s;  // of transact_sure, which asks again within it
 constexpr Duration kBetweenTries = 50ms;
 
@@ -19,7 +22,7 @@ bool comes_back(ErrorCode code) {
 }  // namespace
 
 std::string ConfigStore::key_of(VolumeId volume) {
-  return "holdfast/v1/replication/" + volume.to_string();
+  return kPrefix + volume.to_string();
 }
 
 Task<Result<StoredConfig>> ConfigStore::read(VolumeId volume) {
@@ -39,6 +42,22 @@ Task<Result<StoredConfig>> ConfigStore::read(VolumeId volume) {
 
 Task<Result<StoredConfig>> ConfigStore::load(VolumeId volume) {
   co_return co_await read(volume);
+}
+
+Task<Result<std::map<VolumeId, VolumeConfig>>> ConfigStore::load_all() {
+  Result<std::vector<state::Entry>> entries = co_await state::range_all(store_, kPrefix, kMaxConfigs);
+  HF_CO_TRY(entries);
+  std::map<VolumeId, VolumeConfig> all;
+  for (const state::Entry& entry : entries.value()) {
+    Result<VolumeConfig> config = decode_config(entry.value);
+    if (!config.ok()) {
+      HF_LOG(kWarn, "replicate", "config_unread key={} why=\"{}\"", entry.key, config.error().to_string());
+      continue;
+    }
+    const VolumeId volume = config->volume;
+    all[volume] = std::move(config).value();
+  }
+  co_return all;
 }
 
 Task<Result<StoredConfig>> ConfigStore::create(VolumeConfig config) {

@@ -5,6 +5,8 @@
 
 #include <optional>
 
+#include <map>
+
 #include "format/config_format.h"
 #include "runtime/random.h"
 #include "state/kv_store.h"
@@ -30,6 +32,8 @@ class ConfigStore {
 
   // kNotFound, kCorruption, kNewerFormat, kUnavailable.
   Task<Result<StoredConfig>> load(VolumeId volume);
+  // Of all volumes, by few reads. One that cannot be understood is left out, and logged.
+  Task<Result<std::map<VolumeId, VolumeConfig>>> load_all();
   // kAlreadyExists.
   Task<Result<StoredConfig>> create(VolumeConfig config);
   // Replaces `from` by `next` (whose generation is set to the following one, and its nonce) if it

@@ -100,6 +100,10 @@ class FakeControl : public cluster::Control {
   Task<Result<cluster::PoolInfo>> inspect_pool(std::string) override { co_return none(); }
   Task<Result<cluster::PoolInfo>> expand_pool(std::string, uint64_t) override { co_return none(); }
   Task<Result<std::vector<cluster::NodeInfo>>> list_nodes() override { co_return none(); }
+  Task<Result<cluster::NodeInfo>> drain_node(std::string, bool) override { co_return none(); }
+  Task<Result<cluster::NodeInfo>> check_decommission(std::string, bool) override { co_return none(); }
+  Task<Status> forget_node(NodeId) override { co_return none(); }
+  Task<Result<cluster::VolumeInfo>> move_volume(cluster::MoveVolume) override { co_return none(); }
 
  private:
   static Error none() { return Error(ErrorCode::kNotSupported, "not in this fake"); }

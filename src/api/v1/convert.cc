@@ -93,6 +93,8 @@ void fill(const cluster::PoolInfo& from, holdfast::v1::Pool* to) {
 }
 
 void fill(const cluster::NodeInfo& from, holdfast::v1::Node* to) {
+  to->set_draining(from.draining);
+  to->set_replicas(from.replicas);
   to->set_id(from.id.to_string());
   to->set_name(from.name);
   to->set_address(from.address);

@@ -107,6 +107,19 @@ class Membership final : public v1::Membership::Service {
     const std::string id = in->id();
     return to_grpc(ask<void>(rpc, [this, id] { return context_.admin->revoke_token(id); }), rpc);
   }
+  grpc::Status Decommission(grpc::ServerContext* rpc, const v1::DecommissionRequest* in,
+                            v1::Decommissioned* out) override {
+    const std::string node = in->node();
+    const bool force = in->force();
+    auto gone = ask<NodeGone>(rpc, [this, node, force] { return context_.admin->decommission(node, force); });
+    if (gone.ok()) {
+      out->set_id(gone->id);
+      out->set_name(gone->name);
+      out->set_replicas(gone->replicas);
+      out->set_state_store_voters(gone->voters);
+    }
+    return to_grpc(gone, rpc);
+  }
 
  private:
   // Who asks over TCP has shown nothing of who he is: who decides the membership of a node is root.

@@ -68,6 +68,12 @@ class Cluster final : public v1::Cluster::Service {
     }
     return to_grpc(all, rpc);
   }
+  grpc::Status Drain(grpc::ServerContext* rpc, const v1::DrainNodeRequest* in, v1::Node* out) override {
+    const std::string node = in->node();
+    const bool undo = in->undo();
+    return answer<cluster::NodeInfo>(context_, rpc, out,
+                                     [this, node, undo] { return context_.control.drain_node(node, undo); });
+  }
 
  private:
   ServiceContext context_;

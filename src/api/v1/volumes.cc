@@ -100,6 +100,14 @@ class Volumes final : public v1::Volumes::Service {
     return inspect(rpc, name, out);
   }
 
+  grpc::Status Move(grpc::ServerContext* rpc, const v1::MoveVolumeRequest* in, v1::Volume* out) override {
+    cluster::MoveVolume request;
+    request.name = in->volume();
+    request.node = in->node();
+    request.force = in->force();
+    return reply(rpc, out, [this, request] { return context_.control.move_volume(request); });
+  }
+
   grpc::Status Mount(grpc::ServerContext* rpc, const v1::MountVolumeRequest* in,
                      v1::MountPoint* out) override {
     cluster::MountVolume request;

@@ -6,13 +6,6 @@ namespace hf::cluster {
 namespace {
 
 constexpr Duration kSilence = std::chrono::milliseconds(700);
-constexpr size_t kMembersMost = 8;
-constexpr uint64_t kCopiesMost = 400'000'000;  // ns, until a new member is in sync
-
-// A replicated volume's device shows its content, whoever its members are.
-ReplicaId content_of(VolumeId volume) {
-  return ReplicaId(volume.bytes);
-}
 
 }  // namespace
 
@@ -35,7 +28,7 @@ class SimCluster::Volumes final : public VolumeHost {
     HF_CO_TRY(come);
     const auto found = cluster_.shared_.find(volume);
     if (found == cluster_.shared_.end()) co_return Status();
-    if (found->second.owner == &self_) self_.world.violated("forget of a volume that is served here");
+    if (open_.contains(volume)) self_.world.violated("forget of a volume that is served here");
     cluster_.shared_.erase(found);
     co_return co_await pass("forget");
   }
@@ -47,10 +40,11 @@ class SimCluster::Volumes final : public VolumeHost {
       co_return make_error(ErrorCode::kNotFound, "volume {} has no configuration", volume.to_string());
     }
     bool answered = false;
-    for (const MemberInfo& member : found->second.members) {
-      answered |= member.in_sync && cluster_.member_on(member.node)->has_open(member.pool);
-    }
+    for (const MemberInfo& member : found->second.members) answered |= member.in_sync && answers(member);
     if (!answered) co_return Error(ErrorCode::kUnavailable, "no member that is in sync answers");
+    // Who is away is left out; never all.
+    for (MemberInfo& member : found->second.members) member.in_sync = member.in_sync && answers(member);
+    if (!open_.contains(volume) || self_.is_fenced(volume)) ++found->second.tenure;
     found->second.owner = &self_;
     found->second.incarnation = self_.incarnations;
     open_.insert(volume);
@@ -58,9 +52,13 @@ class SimCluster::Volumes final : public VolumeHost {
     HF_CO_TRY(back);
     const auto still = cluster_.shared_.find(volume);
     if (still == cluster_.shared_.end()) co_return Error(ErrorCode::kConflict, "it is gone");
+    const MemberInfo& first = still->second.members.front();
     const SimReplica* content = cluster_.canonical(still->second);
-    if (content == nullptr) co_return Error(ErrorCode::kUnavailable, "its replicas are gone");
-    std::shared_ptr<BlockDevice> device = life_.ports.device_of(PoolId(), content_of(volume), content->head.size);
+    if (content == nullptr) {
+      give_up(volume);
+      co_return Error(ErrorCode::kUnavailable, "its replicas are gone");
+    }
+    std::shared_ptr<BlockDevice> device = life_.ports.device_of(first.pool, first.replica, content->head.size);
     co_return device;
   }
   Task<Status> close(VolumeId volume) override {
@@ -70,9 +68,9 @@ class SimCluster::Volumes final : public VolumeHost {
     co_return Status();
   }
   Task<void> abandon(VolumeId volume) override {
+    give_up(volume);
     Status come = co_await pass("abandon");
     (void)come.ok();
-    give_up(volume);
   }
   bool is_open(VolumeId volume) const override { return open_.contains(volume); }
   bool is_fenced(VolumeId volume) const override { return open_.contains(volume) && self_.is_fenced(volume); }
@@ -81,7 +79,6 @@ class SimCluster::Volumes final : public VolumeHost {
     HF_CO_TRY(come);
     if (self_.is_fenced(volume)) co_return Error(ErrorCode::kFenced, "another node has it");
     Shared& shared = cluster_.shared_[volume];
-    cluster_.settle(shared);
     const SimReplica* content = cluster_.canonical(shared);
     if (content == nullptr) co_return Error(ErrorCode::kNotFound, "no replica");
     SimImage image = content->head;
@@ -106,66 +103,71 @@ class SimCluster::Volumes final : public VolumeHost {
     }
     co_return co_await pass("resize");
   }
+  Task<Result<std::vector<MemberInfo>>> members(VolumeId volume) override {
+    const auto found = cluster_.shared_.find(volume);
+    if (found == cluster_.shared_.end()) co_return Error(ErrorCode::kNotFound, "no configuration");
+    cluster_.copy_on(found->second);
+    co_return found->second.members;
+  }
+  Task<Result<std::map<VolumeId, std::vector<MemberInfo>>>> all_members() override {
+    Status come = co_await pass("all_members");
+    HF_CO_TRY(come);
+    std::map<VolumeId, std::vector<MemberInfo>> all;
+    for (auto& [volume, shared] : cluster_.shared_) {
+      cluster_.copy_on(shared);
+      all[volume] = shared.members;
+    }
+    co_return all;
+  }
   Task<Status> add_member(VolumeId volume, MemberInfo member) override {
     Status come = co_await pass("add_member");
     HF_CO_TRY(come);
-    Status served = is_served(volume);
-    HF_CO_TRY(served);
-    Shared& shared = cluster_.shared_[volume];
-    for (const MemberInfo& known : shared.members) {
-      if (known.replica == member.replica) co_return Status();
+    Result<Shared*> shared = served(volume);
+    HF_CO_TRY(shared);
+    for (const MemberInfo& there : (*shared)->members) {
+      if (there.replica == member.replica) co_return Status();
     }
-    if (shared.members.size() >= kMembersMost) co_return Error(ErrorCode::kLimitExceeded, "it has all members it can have");
+    if (self_.find(member.pool, member.replica) == nullptr) self_.world.violated("a member that has no replica");
     member.in_sync = false;
-    shared.joins[member.replica] = life_.life.loop().now() + static_cast<int64_t>(cluster_.prng_.below(kCopiesMost));
-    shared.members.push_back(std::move(member));
+    (*shared)->members.push_back(member);
     co_return co_await pass("add_member");
   }
   Task<Status> remove_member(VolumeId volume, ReplicaId replica) override {
     Status come = co_await pass("remove_member");
     HF_CO_TRY(come);
-    Status served = is_served(volume);
-    HF_CO_TRY(served);
-    Shared& shared = cluster_.shared_[volume];
-    cluster_.settle(shared);
-    std::vector<MemberInfo>& members = shared.members;
-    const auto is_it = [replica](const MemberInfo& member) { return member.replica == replica; };
-    const auto found = std::find_if(members.begin(), members.end(), is_it);
-    if (found == members.end()) co_return Status();
-    const auto could_serve = [&](const MemberInfo& member) {
-      return member.replica != replica && member.in_sync && reaches(member);
-    };
-    const auto next = std::find_if(members.begin(), members.end(), could_serve);
-    if (next == members.end()) co_return Error(ErrorCode::kFailedPrecondition, "no other member that is in sync is reachable");
-    if (found == members.begin()) {
-      const SimReplica* content = cluster_.canonical(shared);
-      SimReplica* heir = self_.find(next->pool, next->replica);
-      if (content == nullptr || heir == nullptr) co_return Error(ErrorCode::kUnavailable, "its replicas are gone");
-      heir->head = content->head;
-      std::iter_swap(found, next);
+    Result<Shared*> shared = served(volume);
+    HF_CO_TRY(shared);
+    std::vector<MemberInfo>& members = (*shared)->members;
+    const auto goes = std::find_if(members.begin(), members.end(),
+                                   [&](const MemberInfo& member) { return member.replica == replica; });
+    if (goes == members.end()) co_return Status();
+    const auto stays = std::find_if(members.begin(), members.end(), [&](const MemberInfo& member) {
+      return member.replica != replica && member.in_sync && answers(member);
+    });
+    if (stays == members.end()) co_return Error(ErrorCode::kFailedPrecondition, "nobody else is in sync");
+    if (goes == members.begin()) {
+      SimReplica* from = cluster_.canonical(**shared);
+      SimReplica* to = self_.find(stays->pool, stays->replica);
+      if (from != nullptr && to != nullptr) to->head = from->head;
+      cluster_.left_[replica] = volume;
+      std::iter_swap(goes, stays);
+      members.erase(stays);
+    } else {
+      members.erase(goes);
     }
-    std::erase_if(members, is_it);
-    shared.joins.erase(replica);
     co_return co_await pass("remove_member");
-  }
-  Task<Result<std::vector<MemberInfo>>> members(VolumeId volume) override {
-    const auto found = cluster_.shared_.find(volume);
-    if (found == cluster_.shared_.end()) co_return Error(ErrorCode::kNotFound, "no configuration");
-    cluster_.settle(found->second);
-    std::vector<MemberInfo> members = found->second.members;
-    for (MemberInfo& member : members) member.reachable = reaches(member);
-    co_return members;
   }
 
  private:
-  Status is_served(VolumeId volume) const {
+  bool answers(const MemberInfo& member) const {
+    return std::any_of(cluster_.nodes_.begin(), cluster_.nodes_.end(), [&](const auto& node) {
+      return node->id == member.node && cluster_.has_open(*node, member.pool) && cluster_.reaches(self_, *node);
+    });
+  }
+  Result<Shared*> served(VolumeId volume) {
     if (!open_.contains(volume)) return Error(ErrorCode::kFailedPrecondition, "it is not served here");
     if (self_.is_fenced(volume)) return Error(ErrorCode::kFenced, "another node has it");
-    return Status();
-  }
-  bool reaches(const MemberInfo& member) const {
-    const Member* node = cluster_.member_on(member.node);
-    return node->has_open(member.pool) && cluster_.reaches(self_, *node);
+    return &cluster_.shared_[volume];
   }
   Task<Status> pass(const char* what) {
     if (life_.life.is_dead()) co_return sim::dead_error(what);
@@ -192,26 +194,12 @@ bool SimCluster::Member::is_fenced(VolumeId volume) {
   return found->second.owner != this || found->second.incarnation != incarnations;
 }
 
-bool SimCluster::Member::is_member(ReplicaId replica) {
-  for (const auto& [volume, shared] : cluster.shared_) {
-    if (shared.owner == nullptr || shared.owner->incarnations != shared.incarnation) continue;
-    for (const MemberInfo& member : shared.members) {
-      if (member.replica == replica) return true;
-    }
-  }
-  return false;
-}
-
-bool SimCluster::Member::has_open(PoolId pool) const {
-  if (life == nullptr || life->life.is_dead()) return false;
-  const auto found = world.pools.find(pool);
-  return found != world.pools.end() && found->second.opened_by.contains(world.living);
+uint64_t SimCluster::Member::tenure(VolumeId volume) {
+  const auto found = cluster.shared_.find(volume);
+  return found == cluster.shared_.end() ? 0 : found->second.tenure;
 }
 
 SimReplica* SimCluster::Member::find(PoolId pool, ReplicaId replica) {
-  for (const auto& [volume, shared] : cluster.shared_) {
-    if (pool.is_nil() && content_of(volume) == replica) return cluster.canonical(shared);
-  }
   for (const auto& node : cluster.nodes_) {
     const auto found = node->world.pools.find(pool);
     if (found == node->world.pools.end()) continue;
@@ -221,27 +209,33 @@ SimReplica* SimCluster::Member::find(PoolId pool, ReplicaId replica) {
   return nullptr;
 }
 
-const SimCluster::Member* SimCluster::member_on(NodeId node) const {
-  for (const auto& each : nodes_) {
-    if (each->id == node) return each.get();
-  }
-  HF_ASSERT(false, "no node {}", node.to_string());
-  return nullptr;
+bool SimCluster::has_open(const Member& node, PoolId pool) const {
+  if (node.life == nullptr || node.life->life.is_dead()) return false;
+  const auto found = node.world.pools.find(pool);
+  return found != node.world.pools.end() && found->second.opened_by.contains(node.world.living);
 }
 
-// Who has been copied to by now is in sync, and has what the others have.
-void SimCluster::settle(Shared& shared) {
-  if (shared.owner == nullptr || shared.owner->incarnations != shared.incarnation) return;
+void SimCluster::copy_on(Shared& shared) {
+  if (shared.owner == nullptr || shared.owner->life == nullptr) return;
+  const SimReplica* content = canonical(shared);
+  if (content == nullptr) return;
   for (MemberInfo& member : shared.members) {
-    const auto joins = shared.joins.find(member.replica);
-    if (joins == shared.joins.end() || loop_.now() < joins->second) continue;
-    const Member* node = member_on(member.node);
-    SimReplica* replica = shared.owner->find(member.pool, member.replica);
-    if (!node->has_open(member.pool) || !reaches(*shared.owner, *node) || replica == nullptr) continue;
-    member.in_sync = true;
-    replica->head = canonical(shared)->head;
-    shared.joins.erase(joins);
+    if (member.in_sync || prng_.below(3) == 0) continue;
+    for (const auto& node : nodes_) {
+      if (node->id != member.node || !has_open(*node, member.pool) || !reaches(*shared.owner, *node)) continue;
+      SimReplica* replica = node->find(member.pool, member.replica);
+      if (replica == nullptr) continue;
+      if (replica != content) replica->head = content->head;
+      member.in_sync = true;
+    }
   }
+}
+
+SimReplica* SimCluster::Member::successor(ReplicaId replica) {
+  const auto left = cluster.left_.find(replica);
+  if (left == cluster.left_.end()) return nullptr;
+  const auto shared = cluster.shared_.find(left->second);
+  return shared == cluster.shared_.end() ? nullptr : cluster.canonical(shared->second);
 }
 
 SimReplica* SimCluster::canonical(const Shared& shared) {
@@ -282,6 +276,12 @@ class SimCluster::Calls final : public NodeCalls {
     Result<ControlPlane*> there = co_await arrive();
     HF_CO_TRY(there);
     Status done = co_await (*there)->detach(volume);
+    co_return unless_dead(done);
+  }
+  Task<Status> take(VolumeId volume, bool stays, bool force) override {
+    Result<ControlPlane*> there = co_await arrive();
+    HF_CO_TRY(there);
+    Status done = co_await (*there)->take(volume, stays, force);
     co_return unless_dead(done);
   }
   Task<Status> cut(CreateSnapshot request) override {
@@ -445,7 +445,7 @@ bool SimCluster::write(size_t node, VolumeId volume) {
   const auto exported = member.world.exports.find(volume);
   if (exported == member.world.exports.end() || exported->second.served_by != member.world.living) return false;
   if (exported->second.refuses || member.is_fenced(volume)) return false;
-  SimReplica* content = member.find(exported->second.pool, exported->second.replica);
+  SimReplica* content = member.world.content(exported->second.pool, exported->second.replica);
   if (content == nullptr) return false;
   ++content->head.data;
   return true;

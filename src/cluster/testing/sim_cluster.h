@@ -1,8 +1,7 @@
 // SimCluster: several simulated nodes (sim_node.h) under one state store, each with its control plane,
 // which can be killed and started anew, cut off from the others, or away for good. A replicated volume
-// has one content, that of its first replica, which is in sync; who serves it is one node at a time, the last that
-// opened it, as the replication protocol has it. A member that is added is in sync after a while, in which its node and
-// the serving one see each other. For tests.
+// has one content, that of its first replica; who serves it is one node at a time, the last that opened
+// it, as the replication protocol has it. What a member lacks is copied while it is served. For tests.
 #pragma once
 
 #include <memory>
@@ -54,7 +53,7 @@ class SimCluster {
     std::vector<MemberInfo> members;
     Member* owner = nullptr;
     uint64_t incarnation = 0;
-    std::map<ReplicaId, sim::SimTime> joins;  // when one that is not in sync will be
+    uint64_t tenure = 0;
   };
   class Volumes;
   class Calls;
@@ -62,9 +61,9 @@ class SimCluster {
   struct Member final : public SimBeyond {
     Member(SimCluster& c, size_t i) : cluster(c), index(i) { world.beyond = this; }
     SimReplica* find(PoolId pool, ReplicaId replica) override;
+    SimReplica* successor(ReplicaId replica) override;
     bool is_fenced(VolumeId volume) override;
-    bool is_member(ReplicaId replica) override;
-    bool has_open(PoolId pool) const;
+    uint64_t tenure(VolumeId volume) override;
     SimCluster& cluster;
     const size_t index;
     NodeId id;
@@ -87,8 +86,9 @@ class SimCluster {
   bool reaches(const Member& from, const Member& to) const;
   ControlOptions options(const Member& member) const;
   SimReplica* canonical(const Shared& shared);
-  const Member* member_on(NodeId node) const;
-  void settle(Shared& shared);
+  bool has_open(const Member& node, PoolId pool) const;
+  // Members come in sync while somebody serves the volume, each in its time.
+  void copy_on(Shared& shared);
 
   sim::SimLoop loop_;
   Prng prng_;
@@ -98,6 +98,7 @@ class SimCluster {
   state::MemoryServer server_;
   std::vector<std::unique_ptr<Member>> nodes_;
   std::map<VolumeId, Shared> shared_;
+  std::map<ReplicaId, VolumeId> left_;  // replicas that once had a volume's content and are not its any more
   std::set<std::pair<size_t, size_t>> cuts_;
 };
 

@@ -53,6 +53,14 @@ SimReplica* SimNode::find(PoolId pool, ReplicaId replica) {
   return r == p->second.replicas.end() ? nullptr : &r->second;
 }
 
+SimReplica* SimNode::content(PoolId pool, ReplicaId replica) {
+  if (beyond != nullptr) {
+    SimReplica* moved = beyond->successor(replica);
+    if (moved != nullptr) return moved;
+  }
+  return find(pool, replica);
+}
+
 SimExport* SimNode::export_of(const std::string& device) {
   for (auto& [volume, exported] : exports) {
     if (exported.device == device) return &exported;
@@ -62,7 +70,7 @@ SimExport* SimNode::export_of(const std::string& device) {
 
 SimReplica* SimNode::behind(const std::string& device) {
   SimExport* exported = export_of(device);
-  return exported == nullptr ? nullptr : find(exported->pool, exported->replica);
+  return exported == nullptr ? nullptr : content(exported->pool, exported->replica);
 }
 
 bool SimNode::is_mounted(const std::string& device) const {
@@ -146,7 +154,7 @@ SimReplica* SimPorts::served(const std::string& device, const char* what) {
     node_.violated(fmt::format("{}: I/O to {}, which has no data", what, device));
     return nullptr;
   }
-  return node_.find(exported->pool, exported->replica);
+  return node_.content(exported->pool, exported->replica);
 }
 
 // ---- ReplicaHost
@@ -222,11 +230,10 @@ Task<Status> SimPorts::delete_replica(PoolId pool, ReplicaId replica) {
   const Result<PoolInfo> open = shown(pool);
   HF_CO_TRY(open);
   for (const auto& [volume, exported] : node_.exports) {
-    if (exported.replica == replica && !is_fenced(volume))
+    const bool shows_it = exported.replica == replica && node_.content(pool, replica) == node_.find(pool, replica);
+    if (shows_it && !is_fenced(volume))
       node_.violated("delete_replica under its device " + exported.device);
   }
-  if (node_.beyond != nullptr && node_.beyond->is_member(replica))
-    node_.violated("delete_replica of a member of a volume that is served");
   node_.pools[pool].replicas.erase(replica);
   co_return co_await after("delete_replica");
 }
@@ -353,7 +360,7 @@ std::shared_ptr<BlockDevice> SimPorts::device_of(PoolId pool, ReplicaId replica,
 }
 
 SimImage* SimPorts::image_of(PoolId pool, ReplicaId replica) {
-  SimReplica* found = node_.find(pool, replica);
+  SimReplica* found = node_.content(pool, replica);
   return found == nullptr ? nullptr : &found->head;
 }
 
@@ -383,10 +390,15 @@ Task<Result<ExportInfo>> SimPorts::attach(VolumeId volume, ExportKind kind,
     if (sim_device != nullptr) exported.pool = sim_device->pool();
     if (sim_device != nullptr) exported.replica = sim_device->replica();
   }
-  if (sim_device != nullptr && exported.replica != sim_device->replica())
+  if (sim_device != nullptr && node_.content(exported.pool, exported.replica) !=
+                                   node_.content(sim_device->pool(), sim_device->replica()))
     node_.violated("attach of another replica over " + exported.device);
   exported.refuses = sim_device == nullptr;
-  if (exported.refuses && !is_fenced(volume) && node_.find(exported.pool, exported.replica) != nullptr)
+  const uint64_t tenure = node_.beyond == nullptr ? 0 : node_.beyond->tenure(volume);
+  if (!exported.refuses) exported.tenure = tenure;
+  // One of an earlier tenure of this node belongs to nobody any more.
+  if (exported.refuses && !is_fenced(volume) && exported.tenure == tenure &&
+      node_.content(exported.pool, exported.replica) != nullptr)
     node_.violated("I/O of " + exported.device + " refused, while its data is there");
   const SimImage* image = image_of(exported.pool, exported.replica);
   if (image != nullptr && image->has_fs && image->fs_uuid != volume.to_string())
@@ -456,7 +468,9 @@ Task<Status> SimPorts::identify(std::shared_ptr<BlockDevice> device, FilesystemS
   SimImage* image = image_of(sim_device.pool(), sim_device.replica());
   if (image == nullptr) co_return gone("identify");
   for (const auto& [volume, exported] : node_.exports) {
-    if (exported.replica == sim_device.replica() && image->has_fs && image->fs_uuid != spec.uuid)
+    const bool of_it = node_.content(exported.pool, exported.replica) ==
+                       node_.content(sim_device.pool(), sim_device.replica());
+    if (of_it && image->has_fs && image->fs_uuid != spec.uuid)
       node_.violated("the UUID of " + exported.device + " changes under the kernel");
   }
   if (image->has_fs) image->fs_uuid = spec.uuid;

@@ -58,6 +58,7 @@ struct SimExport {
   ReplicaId replica;
   uint64_t served_by = 0;  // incarnation; another than the living one: an orphan
   bool refuses = false;    // served, and every I/O is an error
+  uint64_t tenure = 0;     // of this node, when it was last served with data
 };
 
 // What lies beyond one node, where several form a cluster.
@@ -65,10 +66,12 @@ class SimBeyond {
  public:
   virtual ~SimBeyond() = default;
   virtual SimReplica* find(PoolId pool, ReplicaId replica) = 0;
+  // The replica that has the content of one that has left its volume since.
+  virtual SimReplica* successor(ReplicaId replica) = 0;
   // This node served the volume, and another one has taken it over, or it was released.
   virtual bool is_fenced(VolumeId volume) = 0;
-  // The configuration of a volume that is served names it.
-  virtual bool is_member(ReplicaId replica) = 0;
+  // Another one each time that the volume begins to be served by somebody.
+  virtual uint64_t tenure(VolumeId volume) = 0;
 };
 
 struct SimNode {
@@ -91,6 +94,8 @@ struct SimNode {
 
   void violated(std::string what) { violations.push_back(std::move(what)); }
   SimReplica* find(PoolId pool, ReplicaId replica);
+  // What a device on the replica shows, wherever it lies by now.
+  SimReplica* content(PoolId pool, ReplicaId replica);
   SimReplica* behind(const std::string& device);
   SimExport* export_of(const std::string& device);
   bool is_mounted(const std::string& device) const;

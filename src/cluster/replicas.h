@@ -1,0 +1,41 @@
+// Which replicas a volume is to have, as pure decisions. The acting part is Plane::tend_replicas
+// (tend_replicas.cc).
+//
+// Level-triggered: a decision follows from what is recorded and what is seen now, so that a pass may be
+// cut short anywhere and made again by another node. A replica that is to go stays until as many others
+// as the volume wants are in sync; a node that left the cluster is not waited for.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "cluster/records.h"
+
+namespace hf::cluster {
+
+// Of one member, as of now.
+struct ReplicaFacts {
+  bool gone = false;       // its node or its pool is not part of the cluster any more
+  bool reachable = false;  // its node answers and has its pool open
+  bool draining = false;   // its node
+  bool in_config = false;  // the volume's configuration has it
+  bool in_sync = false;
+};
+
+struct ReplicaPlan {
+  ReplicaPlan() = default;
+  std::vector<size_t> leave;  // members that are to go from now on, by index
+  uint32_t join = 0;          // how many more are wanted
+};
+
+// `facts`: one per member of the record, in its order. `user`: the node that the volume is attached on.
+ReplicaPlan plan_replicas(const VolumeRecord& record, const std::vector<ReplicaFacts>& facts,
+                          NodeId user, WallTime now, Duration rebuild_after);
+
+// Notes who is away since when. True: something has changed.
+bool note_absences(VolumeRecord& record, const std::vector<ReplicaFacts>& facts, WallTime now);
+
+// Somebody has to serve the volume for what is to be done: it is copied, or its configuration changed.
+bool needs_service(const VolumeRecord& record, const std::vector<ReplicaFacts>& facts);
+
+}  // namespace hf::cluster

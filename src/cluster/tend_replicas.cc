@@ -1,0 +1,313 @@
+// Keeps each volume's replicas as they are wanted: as many as its spec says, on nodes that are there and
+// stay. One pass does what can be done now; what takes time (a copy) is looked at again by the next.
+#include <algorithm>
+
+#include "base/log.h"
+#include "cluster/plane.h"
+#include "cluster/replicas.h"
+#include "runtime/fault_point.h"
+
+namespace hf::cluster {
+namespace {
+
+// After another node has taken a volume over from us that nobody uses: two nodes that do not see each
+// other must not take it from each other all the time.
+constexpr Duration kCareRest = std::chrono::seconds(60);
+
+bool is_settled(const VolumeRecord& record) {
+  return record.state == LifeState::kReady && record.restoring.is_nil() && record.resizing_to_bytes == 0;
+}
+
+}  // namespace
+
+// What the pass over all volumes looks at, read once.
+Task<Result<Plane::Surroundings>> Plane::look_at_surroundings() {
+  Surroundings out;
+  Result<std::vector<PoolFacts>> pools = co_await pool_facts();
+  HF_CO_TRY(pools);
+  for (PoolFacts& pool : pools.value()) out.pools[pool.pool.id] = std::move(pool);
+  Result<std::map<VolumeId, std::vector<MemberInfo>>> members = co_await ports_.volumes->all_members();
+  HF_CO_TRY(members);
+  out.members = std::move(members).value();
+  co_return std::move(out);
+}
+
+std::vector<ReplicaFacts> Plane::replica_facts(const VolumeRecord& record, const std::vector<MemberInfo>& told,
+                                               const Surroundings& around) const {
+  std::vector<ReplicaFacts> facts;
+  for (const MemberRecord& member : record.members) {
+    ReplicaFacts& fact = facts.emplace_back();
+    const auto pool = around.pools.find(member.pool);
+    fact.gone = pool == around.pools.end();
+    if (!fact.gone) {
+      const PoolState state = pool->second.pool.state;
+      fact.draining = pool->second.node_draining;
+      fact.reachable = pool->second.node_online && (state == PoolState::kOnline || state == PoolState::kFull);
+    }
+    for (const MemberInfo& info : told) {
+      if (info.replica != member.replica) continue;
+      fact.in_config = true;
+      fact.in_sync = info.in_sync;
+    }
+  }
+  return facts;
+}
+
+// Whether a pass over this volume would do anything.
+bool Plane::replicas_need_work(const VolumeRecord& record, const AttachmentRecord* attachment,
+                               const Surroundings& around) const {
+  if (!record.replicated || !is_settled(record)) return false;
+  if (cared_for_.contains(record.id)) return true;
+  if (!is_responsible(record, attachment)) return false;
+  const auto told = around.members.find(record.id);
+  if (told == around.members.end()) return false;
+  const std::vector<ReplicaFacts> facts = replica_facts(record, told->second, around);
+  VolumeRecord noted = record;
+  if (note_absences(noted, facts, now())) return true;
+  const NodeId user = attachment != nullptr ? attachment->node : NodeId();
+  const ReplicaPlan plan = plan_replicas(record, facts, user, now(), options_.rebuild_after);
+  if (plan.join != 0 || !plan.leave.empty()) return true;
+  const bool in_between = std::any_of(record.members.begin(), record.members.end(), [](const MemberRecord& member) {
+    return member.state != MemberState::kMember;
+  });
+  return in_between || needs_service(record, facts);
+}
+
+// One pass, in the volume's section. Success: nothing is left, or time is what it needs
+// (`unfinished_` says so). An error: what stands in the way.
+Task<Status> Plane::tend_replicas(View& view, const Surroundings& around) {
+  VolumeRecord& record = view.volume.record;
+  unfinished_.erase(record.id);
+  if (!record.replicated || !is_settled(record) || is_elsewhere(view)) co_return Status();
+  Status decided = co_await decide_replicas(view, around);
+  if (!decided.ok() && decided.code() != ErrorCode::kNoSpace && decided.code() != ErrorCode::kNotFound &&
+      decided.code() != ErrorCode::kFailedPrecondition && decided.code() != ErrorCode::kUnavailable) {
+    co_return decided;
+  }
+  Status acted = co_await act_on_replicas(view, around);
+  HF_CO_TRY(acted);
+  // That there is no place for another one keeps nothing else from being done.
+  co_return decided;
+}
+
+// Into the record: who is away, who leaves, who joins.
+Task<Status> Plane::decide_replicas(View& view, const Surroundings& around) {
+  VolumeRecord& record = view.volume.record;
+  Result<std::vector<MemberInfo>> told = co_await ports_.volumes->members(record.id);
+  HF_CO_TRY(told);
+  const std::vector<ReplicaFacts> facts = replica_facts(record, told.value(), around);
+  bool changed = note_absences(record, facts, now());
+  const NodeId user = view.attachment ? view.attachment->record.node : NodeId();
+  const ReplicaPlan plan = plan_replicas(record, facts, user, now(), options_.rebuild_after);
+  for (const size_t leaving : plan.leave) {
+    HF_PROBE("cluster.replica_leaves");
+    record.members[leaving].state = MemberState::kLeaving;
+    changed = true;
+  }
+  Status placed;
+  if (plan.join > 0) {
+    std::vector<PoolFacts> pools;
+    for (const auto& [id, pool] : around.pools) pools.push_back(pool);
+    PlacementRequest request;
+    request.size_bytes = record.size_bytes;
+    request.io_class = static_cast<uint32_t>(record.spec.io_priority);
+    request.nodes = record.spec.nodes;
+    request.asking = user.is_nil() ? options_.node : user;
+    for (const MemberRecord& member : record.members) request.without.push_back(member.node);
+    // As many as there is room for: two copies are better than one.
+    for (request.replicas = plan.join; request.replicas > 0; --request.replicas) {
+      Result<std::vector<PoolInfo>> found = place_volume(request, pools, options_.limits);
+      placed = found.ok() ? Status() : Status(found.error());
+      if (!found.ok()) continue;
+      for (const PoolInfo& pool : found.value()) {
+        HF_PROBE("cluster.replica_joins");
+        MemberRecord member;
+        member.node = pool.node;
+        member.pool = pool.id;
+        member.replica = new_id<ReplicaId>(ports_.random);
+        member.state = MemberState::kJoining;
+        record.members.push_back(member);
+        changed = true;
+      }
+      break;
+    }
+    if (!placed.ok()) {
+      placed = placed.error().with_context(
+          fmt::format("volume {} wants {} replica{} more", record.name, plan.join, plan.join == 1 ? "" : "s"));
+    }
+  }
+  if (changed) {
+    Status recorded = co_await put(view.volume);
+    HF_CO_TRY(recorded);
+  }
+  co_return placed;
+}
+
+// Each member one step further, where one is due.
+Task<Status> Plane::act_on_replicas(View& view, const Surroundings& around) {
+  VolumeRecord& record = view.volume.record;
+  Result<std::vector<MemberInfo>> told = co_await ports_.volumes->members(record.id);
+  HF_CO_TRY(told);
+  std::vector<ReplicaFacts> facts = replica_facts(record, told.value(), around);
+  const bool serve = needs_service(record, facts);
+  if (serve) {
+    Status cared = co_await care_for(view);
+    HF_CO_TRY(cared);
+    told = co_await ports_.volumes->members(record.id);
+    HF_CO_TRY(told);
+    facts = replica_facts(record, told.value(), around);
+  }
+  Status trouble;
+  bool changed = false, waits = false;
+  std::vector<MemberRecord> left;
+  const std::vector<MemberRecord> members = record.members;
+  for (size_t i = 0; i < members.size(); ++i) {
+    MemberRecord member = members[i];
+    bool removed = false;
+    Status done;
+    if (member.state == MemberState::kJoining) {
+      done = co_await bring_in(record, member, facts[i]);
+      if (done.ok() && facts[i].in_sync) {
+        HF_PROBE("cluster.replica_joined");
+        HF_LOG(kInfo, "cluster", "replica_joined volume={} node={}", record.name, node_name(member.node));
+        member.state = MemberState::kMember;
+        changed = true;
+      } else {
+        waits = true;
+      }
+    } else if (member.state == MemberState::kLeaving) {
+      Result<bool> out = co_await take_out_replica(record, member, facts[i]);
+      removed = out.ok() && out.value();
+      if (!out.ok()) done = out.error();
+      changed = changed || removed;
+      waits = waits || !removed;
+    } else if (facts[i].reachable && !facts[i].in_sync) {
+      waits = true;
+    }
+    if (!done.ok()) trouble = done;
+    if (!removed) left.push_back(member);
+  }
+  if (changed) {
+    record.members = std::move(left);
+    Status recorded = co_await put(view.volume);
+    HF_CO_TRY(recorded);
+  }
+  if (waits) unfinished_.insert(record.id);
+  if (!waits && cared_for_.contains(record.id)) {
+    Status closed = co_await stop_caring(record);
+    HF_CO_TRY(closed);
+  }
+  co_return trouble;
+}
+
+// Made on its node, then part of the configuration; the copy goes on by itself.
+Task<Status> Plane::bring_in(const VolumeRecord& record, MemberRecord member, ReplicaFacts facts) {
+  if (facts.in_config || !facts.reachable) co_return Status();
+  Status made = co_await converge_on(record.id, member.node);
+  HF_CO_TRY(made);
+  MemberInfo info;
+  info.replica = member.replica;
+  info.node = member.node;
+  info.pool = member.pool;
+  co_return co_await ports_.volumes->add_member(record.id, info);
+}
+
+// Out of the configuration, then off its node. True: nothing is left of it that anybody waits for.
+Task<Result<bool>> Plane::take_out_replica(const VolumeRecord& record, MemberRecord member, ReplicaFacts facts) {
+  if (facts.in_config) {
+    Status removed = co_await ports_.volumes->remove_member(record.id, member.replica);
+    HF_CO_TRY(removed);
+    HF_LOG(kInfo, "cluster", "replica_left volume={} node={}", record.name, node_name(member.node));
+  }
+  if (facts.gone) co_return true;
+  if (!facts.reachable) co_return false;  // removed there when its node is back
+  Status cleared = co_await converge_on(record.id, member.node);
+  HF_CO_TRY(cleared);
+  co_return true;
+}
+
+// The node's own replicas as the record says.
+Task<Status> Plane::converge_on(VolumeId volume, NodeId node) {
+  if (node == options_.node) co_return co_await converge_members(volume);
+  Status done = co_await ports_.peers->node(node).converge(volume);
+  if (!done.ok()) co_return done.error().with_context("node " + node_name(node));
+  co_return Status();
+}
+
+// ---- Serving a volume that nobody uses, for as long as it is copied -------------------------------------------
+
+bool Plane::is_served(VolumeId volume) const {
+  const auto found = served_.find(volume);
+  return found != served_.end() && !found->second.given_up;
+}
+
+Task<Status> Plane::care_for(View& view) {
+  const VolumeId volume = view.volume->id;
+  const bool open = ports_.volumes->is_open(volume) && !ports_.volumes->is_fenced(volume);
+  if (open) co_return Status();
+  if (view.attachment) {
+    co_return make_error(ErrorCode::kUnavailable, "volume {} is attached here and not served yet", view.volume->name);
+  }
+  const auto rests = care_rests_.find(volume);
+  if (rests != care_rests_.end() && ports_.clock.now() < rests->second) {
+    co_return make_error(ErrorCode::kConflict, "another node tends volume {}", view.volume->name);
+  }
+  care_rests_.erase(volume);
+  HF_PROBE("cluster.cares");
+  Result<std::shared_ptr<BlockDevice>> opened = co_await ports_.volumes->open(volume);
+  HF_CO_TRY(opened);
+  cared_for_.insert(volume);
+  co_return Status();
+}
+
+// It is served by nobody afterwards, unless it is attached.
+Task<Status> Plane::stop_caring(const VolumeRecord& record) {
+  const VolumeId volume = record.id;
+  if (cared_for_.erase(volume) == 0 || is_served(volume)) co_return Status();
+  co_return co_await close_device(record);
+}
+
+// Another node has it now: nothing of it is kept here.
+Task<void> Plane::drop_fenced_cares() {
+  const std::vector<VolumeId> all(cared_for_.begin(), cared_for_.end());
+  for (const VolumeId& volume : all) {
+    if (is_served(volume)) {
+      cared_for_.erase(volume);
+      continue;
+    }
+    if (!ports_.volumes->is_fenced(volume)) continue;
+    HF_PROBE("cluster.care_taken_over");
+    cared_for_.erase(volume);
+    care_rests_[volume] = ports_.clock.now() + kCareRest;
+    co_await ports_.volumes->abandon(volume);
+  }
+}
+
+// What was changed in the record is begun now, by whoever is to do it; it is found in any case.
+Task<void> Plane::nudge(View& view) {
+  VolumeRecord& record = view.volume.record;
+  if (!record.replicated) co_return;
+  const VolumeId volume = record.id;
+  if (is_elsewhere(view)) {
+    Status asked = co_await ports_.peers->node(view.attachment->record.node).settle(volume);
+    if (!asked.ok()) HF_PROBE("cluster.nudge_lost");
+    co_return;
+  }
+  const AttachmentRecord* attachment = view.attachment ? &view.attachment->record : nullptr;
+  if (is_responsible(record, attachment) || cared_for_.contains(volume)) {
+    Result<Surroundings> around = co_await look_at_surroundings();
+    if (!around.ok()) co_return;
+    Status tended = co_await tend_replicas(view, around.value());
+    if (tended.ok()) troubles_.erase(volume);
+    if (!tended.ok()) troubles_[volume] = tended.error().message();
+    co_return;
+  }
+  for (const MemberRecord& member : record.members) {
+    if (member.node == options_.node || !is_online(member.node)) continue;
+    Status asked = co_await ports_.peers->node(member.node).settle(volume);
+    if (!asked.ok()) HF_PROBE("cluster.nudge_lost");
+    co_return;
+  }
+}
+
+}  // namespace hf::cluster
