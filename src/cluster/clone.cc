@@ -72,7 +72,7 @@ Task<Result<VolumeInfo>> Plane::clone(const CloneVolume& request) {
   source.snapshot = snapshot->id;
   source.size_bytes = snapshot->size_bytes;
   record.replicated = from.replicated;
-  Result<std::vector<MemberRecord>> origins = co_await clone_origins(from);
+  Result<std::vector<MemberRecord>> origins = co_await clone_origins(from, snapshot->id);
   HF_CO_TRY(origins);
   source.replica = origins->front().replica;
   record.source = source;
@@ -111,8 +111,8 @@ Task<Result<KeptSnapshot>> Plane::snapshot_to_clone(View& parent, std::string na
   co_return std::move(*found.value());
 }
 
-// The replicas that have the snapshot: of a replicated volume those in sync.
-Task<Result<std::vector<MemberRecord>>> Plane::clone_origins(const VolumeRecord& from) {
+// The replicas that have the snapshot and answer. Where they are fewer than the clone wants, more are made of it later.
+Task<Result<std::vector<MemberRecord>>> Plane::clone_origins(const VolumeRecord& from, SnapshotId snapshot) {
   std::vector<MemberRecord> origins;
   if (!from.replicated) {
     const Result<MemberRecord> member = local_member(from);
@@ -122,15 +122,18 @@ Task<Result<std::vector<MemberRecord>>> Plane::clone_origins(const VolumeRecord&
   }
   const std::vector<MemberRecord> all = from.members;
   const std::string name = from.name;
+  const VolumeId volume = from.id;
   Result<std::vector<MemberInfo>> members = co_await ports_.volumes->members(from.id);
   HF_CO_TRY(members);
   for (const MemberRecord& member : all) {
     for (const MemberInfo& info : members.value()) {
       const bool stays = member.state != MemberState::kLeaving;
-      if (info.replica == member.replica && info.in_sync && stays) origins.push_back(member);
+      if (info.replica != member.replica || !info.in_sync || !stays) continue;
+      Result<bool> has = co_await has_snapshot(volume, member, snapshot);
+      if (has.ok() && has.value()) origins.push_back(member);
     }
   }
-  if (origins.empty()) co_return make_error(ErrorCode::kUnavailable, "no replica of volume {} is in sync", name);
+  if (origins.empty()) co_return make_error(ErrorCode::kUnavailable, "no replica of volume {} that has the snapshot answers and is in sync", name);
   co_return std::move(origins);
 }
 

@@ -484,6 +484,43 @@ Task<void> moved(SimCluster& cluster) {
 }
 TEST(ClusterNodes, AVolumeIsMovedToANode) { play(3, moved); }
 
+// A replica that is younger than a snapshot lacks it: all go back, or none.
+Task<void> younger_replica(SimCluster& cluster) {
+  const CreateVolume request = volume_of("db", 2);
+  (void)co_await made(cluster, 0, request);
+  CreateSnapshot cut;
+  cut.volume = "db";
+  cut.name = "s1";
+  Result<SnapshotInfo> snapshot = co_await cluster.control(0).create_snapshot(cut);
+  EXPECT_TRUE(snapshot.ok());
+  Result<VolumeInfo> restored = co_await cluster.control(1).restore_snapshot("db", "s1");
+  EXPECT_TRUE(restored.ok()) << restored.error().to_string();
+  const UpdateVolume three = replicas_of("db", "3");
+  Result<VolumeInfo> updated = co_await cluster.control(0).update_volume(three);
+  EXPECT_TRUE(updated.ok());
+  co_await cluster.sleep(kLong * 2);
+  std::set<NodeId> now = co_await homes(cluster, 1, "db");
+  EXPECT_EQ(now.size(), 3u);
+  restored = co_await cluster.control(1).restore_snapshot("db", "s1");
+  EXPECT_EQ(restored.code(), ErrorCode::kFailedPrecondition);
+  if (!restored.ok()) {
+    EXPECT_NE(restored.error().message().find("volume clone db"), std::string::npos) << restored.error().message();
+  }
+  CloneVolume clone;
+  clone.name = "copy";
+  clone.parent = "db";
+  clone.snapshot = "s1";
+  Result<VolumeInfo> cloned = co_await cluster.control(2).clone_volume(clone);
+  EXPECT_TRUE(cloned.ok()) << cloned.error().to_string();
+  if (cloned.ok()) {
+    EXPECT_EQ(cloned->replicas.size(), 2u) << "of those that have it";
+  }
+  co_await cluster.sleep(kLong * 3);
+  now = co_await homes(cluster, 1, "copy");
+  EXPECT_EQ(now.size(), 3u) << "and then as many as it wants";
+}
+TEST(ClusterNodes, OfAYoungerReplicaASnapshotIsClonedAndNotRestored) { play(3, younger_replica); }
+
 // ---- At random ----------------------------------------------------------------------------------
 
 class Chaos {

@@ -109,9 +109,13 @@ Task<void> ControlPlane::watch_neighbours() {
 
 Task<void> ControlPlane::background(bool well) {
   while (!stopping_.is_cancelled()) {
-    const Duration pause = well ? options_.reconcile_every : options_.reconcile_soon;
-    Status slept = co_await clock_.sleep_for(pause, CancelToken(stopping_));
-    if (!slept.ok()) co_return;
+    const MonoTime next = clock_.now() + (well ? options_.reconcile_every : options_.reconcile_soon);
+    // Sooner where a node has come or gone.
+    while (clock_.now() < next && !plane_->take_changed()) {
+      const MonoTime at = in_cluster_ ? std::min(next, clock_.now() + options_.look_around_every) : next;
+      Status slept = co_await clock_.sleep_until(at, CancelToken(stopping_));
+      if (!slept.ok()) co_return;
+    }
     well = co_await plane_->reconcile(false);
   }
 }
@@ -295,6 +299,11 @@ Task<Status> ControlPlane::cut(CreateSnapshot request) {
   Result<SnapshotInfo> made = co_await bounded<SnapshotInfo>("create snapshot", std::move(op));
   HF_CO_TRY(made);
   co_return Status();
+}
+
+Task<Result<std::vector<SnapshotId>>> ControlPlane::snapshots(VolumeId volume) {
+  Operation<std::vector<SnapshotId>> op = [this, volume] { return plane_->snapshots_here(volume); };
+  return bounded<std::vector<SnapshotId>>("snapshots", std::move(op));
 }
 
 Task<Result<std::vector<MemberInfo>>> ControlPlane::members(VolumeId volume) {

@@ -124,6 +124,7 @@ class ControlPlane : public Control, public NodeCalls {
   Task<Status> take(VolumeId volume, bool stays, bool force) override;
   Task<Status> cut(CreateSnapshot request) override;
   Task<Result<std::vector<MemberInfo>>> members(VolumeId volume) override;
+  Task<Result<std::vector<SnapshotId>>> snapshots(VolumeId volume) override;
 
  private:
   template <typename T>

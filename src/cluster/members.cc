@@ -333,6 +333,29 @@ Task<Result<std::vector<MemberInfo>>> Plane::members_here(VolumeId volume) {
   co_return co_await ports_.volumes->members(volume);
 }
 
+Task<Result<std::vector<SnapshotId>>> Plane::snapshots_here(VolumeId volume) {
+  Result<std::optional<KeptVolume>> kept = co_await catalog_.volume(volume);
+  HF_CO_TRY(kept);
+  if (!kept.value()) co_return make_error(ErrorCode::kNotFound, "there is no volume {}", volume.to_string());
+  for (const MemberRecord& member : kept.value()->record.members) {
+    if (member.node != options_.node) continue;
+    co_return co_await ports_.host.list_snapshots(member.pool, member.replica);
+  }
+  co_return make_error(ErrorCode::kNotFound, "no replica of volume {} here", volume.to_string());
+}
+
+Task<Result<bool>> Plane::has_snapshot(VolumeId volume, MemberRecord member, SnapshotId snapshot) {
+  Result<std::vector<SnapshotId>> there = Error(ErrorCode::kUnavailable, "");
+  if (member.node == options_.node) {
+    there = co_await ports_.host.list_snapshots(member.pool, member.replica);
+  } else {
+    there = co_await ports_.peers->node(member.node).snapshots(volume);
+    if (!there.ok()) there = there.error().with_context("node " + node_name(member.node));
+  }
+  HF_CO_TRY(there);
+  co_return std::find(there->begin(), there->end(), snapshot) != there->end();
+}
+
 // ---- What another node has taken over -----------------------------------------------------------
 
 // Its device is in this kernel and belongs to nobody any more: all its I/O fails, so that its users can

@@ -78,6 +78,7 @@ Task<void> Plane::ask(NodeId node) {
   Neighbour& known = found->second;
   if (facts.ok()) {
     if (!known.online) HF_LOG(kInfo, "cluster", "node_online node={}", known.name);
+    changed_ = changed_ || !known.online;
     known.online = true;
     known.silences = 0;
     known.why.clear();
@@ -87,6 +88,7 @@ Task<void> Plane::ask(NodeId node) {
   known.why = facts.error().message();
   if (++known.silences < kSilences || !known.online) co_return;
   known.online = false;
+  changed_ = true;
   HF_PROBE("cluster.node_offline");
   HF_LOG(kWarn, "cluster", "node_offline node={} why=\"{}\"", known.name, known.why);
 }

@@ -44,6 +44,8 @@ class NodeCalls {
   virtual Task<Status> take(VolumeId volume, bool stays, bool force) = 0;
   virtual Task<Status> cut(CreateSnapshot request) = 0;
   virtual Task<Result<std::vector<MemberInfo>>> members(VolumeId volume) = 0;
+  // Those that its own replica of the volume has: one that was away when a snapshot was cut, or was made later, lacks it.
+  virtual Task<Result<std::vector<SnapshotId>>> snapshots(VolumeId volume) = 0;
 };
 
 class Peers {

@@ -11,6 +11,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "cluster/catalog.h"
@@ -85,6 +86,8 @@ class Plane {
   // True: all is well; false: something is left to be tried again soon.
   Task<bool> reconcile(bool at_start);
   Task<Status> park() { return ports_.exporter.park(); }
+  // Whether something has happened since the last call that a pass of the reconciler may be due for.
+  bool take_changed() { return std::exchange(changed_, false); }
   // neighbours.cc: asks every other node, and lets go of what was taken over. Often.
   Task<void> look_around();
   // members.cc, neighbours.cc: what other nodes ask (peers.h).
@@ -94,6 +97,7 @@ class Plane {
   Task<Status> let_go(VolumeId volume);
   Task<Status> detach_here(VolumeId volume);
   Task<Result<std::vector<MemberInfo>>> members_here(VolumeId volume);
+  Task<Result<std::vector<SnapshotId>>> snapshots_here(VolumeId volume);
 
  private:
   // ---- plane.cc: what the verbs share
@@ -182,7 +186,7 @@ class Plane {
   Task<Status> finish_create(View& view);
   Task<Status> make_replicas(const VolumeRecord& record);
   Task<Result<KeptSnapshot>> snapshot_to_clone(View& parent, std::string name);
-  Task<Result<std::vector<MemberRecord>>> clone_origins(const VolumeRecord& from);
+  Task<Result<std::vector<MemberRecord>>> clone_origins(const VolumeRecord& from, SnapshotId snapshot);
   Task<Status> drop_clone_source(const CloneSource& source);
   Task<Status> undo_create(View& view);
   Task<Status> finish_delete(View& view);
@@ -192,7 +196,8 @@ class Plane {
   Task<Status> resize_there(View& view);
   Task<Status> follow_size(View& view, uint64_t size_bytes);
   Task<Status> grow_to(View& view, uint64_t size_bytes);
-  Task<Status> check_all_in_sync(const VolumeRecord& record);
+  Task<Status> check_all_in_sync(const VolumeRecord& record, const SnapshotRecord& snapshot);
+  Task<Result<bool>> has_snapshot(VolumeId volume, MemberRecord member, SnapshotId snapshot);
   Task<Status> finish_restore(View& view);
   Task<Result<KeptSnapshot>> cut_snapshot(View& view, std::string name,
                                           const std::map<std::string, std::string>& labels,
@@ -314,6 +319,7 @@ class Plane {
   std::set<VolumeId> unfinished_;   // whose replicas are being moved or copied, and looked at again soon
   std::set<VolumeId> cared_for_;    // served here although nobody uses them: they are being copied
   std::map<VolumeId, MonoTime> care_rests_;
+  bool changed_ = false;
   std::map<NodeId, Neighbour> neighbours_;
   std::map<VolumeId, std::string> expelled_;  // taken from this node and still in its kernel: who has to end
 };

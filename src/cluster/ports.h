@@ -54,6 +54,7 @@ class ReplicaHost {
   virtual Task<Result<ReplicaStats>> replica_stats(PoolId pool, ReplicaId replica) = 0;
   virtual Task<Result<std::vector<ReplicaId>>> list_replicas(PoolId pool) = 0;
   virtual Task<Status> create_snapshot(PoolId pool, ReplicaId replica, SnapshotId snapshot) = 0;
+  virtual Task<Result<std::vector<SnapshotId>>> list_snapshots(PoolId pool, ReplicaId replica) = 0;
   virtual Task<Status> delete_snapshot(PoolId pool, ReplicaId replica, SnapshotId snapshot) = 0;
   virtual Task<Status> restore_snapshot(PoolId pool, ReplicaId replica, SnapshotId snapshot) = 0;
   virtual Task<Status> clone_replica(PoolId pool, ReplicaId from, SnapshotId snapshot,

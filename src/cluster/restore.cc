@@ -2,6 +2,7 @@
 
 #include "cluster/mutants.h"
 #include "cluster/plane.h"
+#include "runtime/fault_point.h"
 
 namespace hf::cluster {
 
@@ -23,7 +24,7 @@ Task<Result<VolumeInfo>> Plane::restore(std::string volume, std::string snapshot
     Status taken = co_await take_from_other(view, false);
     HF_CO_TRY(taken);
   }
-  Status whole = co_await check_all_in_sync(view.volume.record);
+  Status whole = co_await check_all_in_sync(view.volume.record, found.value()->record);
   HF_CO_TRY(whole);
   if (view.attachment) {
     if (view.attachment->record.pinned) {
@@ -45,8 +46,9 @@ Task<Result<VolumeInfo>> Plane::restore(std::string volume, std::string snapshot
   co_return co_await info(view);
 }
 
-// A member that lacks writes may lack the snapshot, and what it lacks is counted from what the others had.
-Task<Status> Plane::check_all_in_sync(const VolumeRecord& record) {
+// All or none: replicas of which some went back and some did not would differ and be called in sync. What a member
+// lacks is counted from what the others had, and one that was made later, or was away at the cut, has no such snapshot.
+Task<Status> Plane::check_all_in_sync(const VolumeRecord& record, const SnapshotRecord& snapshot) {
   if (!record.replicated) co_return Status();
   const std::string name = record.name;
   Result<std::vector<MemberInfo>> members = co_await ports_.volumes->members(record.id);
@@ -66,6 +68,20 @@ Task<Status> Plane::check_all_in_sync(const VolumeRecord& record) {
                          "volume {} cannot be restored now: its replica on node {} is not in sync. Attach the volume and "
                          "wait until it is, or clone the snapshot",
                          name, node_name(member.node));
+  }
+  const std::vector<MemberRecord> all = record.members;
+  const VolumeId volume = record.id;
+  const SnapshotId id = snapshot.id;
+  const std::string cut = snapshot.name;
+  for (const MemberRecord& member : all) {
+    Result<bool> has = co_await has_snapshot(volume, member, id);
+    HF_CO_TRY(has);
+    if (has.value()) continue;
+    HF_PROBE("cluster.restore_lacks_snapshot");
+    co_return make_error(ErrorCode::kFailedPrecondition,
+                         "volume {0} cannot be restored: its replica on node {1} was made, or was away, after snapshot {2} was "
+                         "cut, and lacks it. Clone it instead: holdfast volume clone {0} {0}-restored --snapshot {2}",
+                         name, node_name(member.node), cut);
   }
   co_return Status();
 }

@@ -158,7 +158,7 @@ Task<Status> Plane::act_on_replicas(View& view, const Surroundings& around) {
     facts = replica_facts(record, told.value(), around);
   }
   Status trouble;
-  bool changed = false, waits = false;
+  bool changed = false, waits = false, soon = false;
   std::vector<MemberRecord> left;
   const std::vector<MemberRecord> members = record.members;
   for (size_t i = 0; i < members.size(); ++i) {
@@ -183,6 +183,8 @@ Task<Status> Plane::act_on_replicas(View& view, const Surroundings& around) {
       waits = waits || !removed;
     } else if (facts[i].reachable && !facts[i].in_sync) {
       waits = true;
+    } else if (member.away_since.ns != 0 && options_.rebuild_after < options_.reconcile_every) {
+      soon = true;  // it is due before the next pass in any case
     }
     if (!done.ok()) trouble = done;
     if (!removed) left.push_back(member);
@@ -192,7 +194,7 @@ Task<Status> Plane::act_on_replicas(View& view, const Surroundings& around) {
     Status recorded = co_await put(view.volume);
     HF_CO_TRY(recorded);
   }
-  if (waits) unfinished_.insert(record.id);
+  if (waits || soon) unfinished_.insert(record.id);
   if (!waits && cared_for_.contains(record.id)) {
     Status closed = co_await stop_caring(record);
     HF_CO_TRY(closed);

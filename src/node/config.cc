@@ -81,6 +81,7 @@ Status read_key(const std::string& file, std::string_view key, const toml::node&
   if (key == "etcd_client_port") return read_port(file, key, node, 1, 65535, &config->etcd_client_port);
   if (key == "etcd_peer_port") return read_port(file, key, node, 1, 65535, &config->etcd_peer_port);
   if (key == "docker_grace_s") return read_seconds(file, key, node, 5, &config->docker_grace_s);
+  if (key == "rebuild_after_s") return read_seconds(file, key, node, 5, &config->rebuild_after_s);
   if (key == "full_pool_wait_s") return read_seconds(file, key, node, 0, &config->full_pool_wait_s);
   if (key == "journal_size") return read_size(file, key, node, &config->journal_bytes);
   if (key == "log_level") {
@@ -92,7 +93,7 @@ Status read_key(const std::string& file, std::string_view key, const toml::node&
   return bad_key(file, key,
                  "unknown key; known are state_dir, run_dir, docker_socket, http_host, http_port, "
                  "grpc_tcp, nbd_tcp, nbd_tcp_open, peer_port, etcd_client_port, etcd_peer_port, node_name, "
-                 "holder_program, export, docker_grace_s, journal_size, full_pool_wait_s, log_level");
+                 "holder_program, export, docker_grace_s, rebuild_after_s, journal_size, full_pool_wait_s, log_level");
 }
 
 // Whether it is this machine's alone. kInvalidArgument: no numeric address with a port.

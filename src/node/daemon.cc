@@ -187,6 +187,7 @@ Task<Status> Daemon::start_control() {
   HF_CO_TRY(preferred);
   options.preferred_export = *preferred;
   options.docker_grace_at_start = std::chrono::seconds(config_.docker_grace_s);
+  options.rebuild_after = std::chrono::seconds(config_.rebuild_after_s);
   options.docker_grace = std::min(options.docker_grace, options.docker_grace_at_start);
   options.reconcile_every = std::min(options.reconcile_every, options.docker_grace_at_start);
   Result<std::string> boot_id =

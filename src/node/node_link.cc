@@ -248,6 +248,25 @@ class NodeLink::Calls final : public cluster::NodeCalls {
     if (!sound) co_return broken("what it says of the members");
     co_return members;
   }
+  Task<Result<std::vector<SnapshotId>>> snapshots(VolumeId volume) override {
+    Result<json> answer = co_await ask(question_of("snapshots", volume));
+    HF_CO_TRY(answer);
+    std::vector<SnapshotId> ids;
+    bool sound = true;
+    try {
+      const json& listed = answer->at("snapshots");
+      sound = listed.is_array() && listed.size() <= kMaxListed;
+      for (size_t i = 0; sound && i < listed.size(); ++i) {
+        const std::optional<SnapshotId> id = SnapshotId::parse(listed.at(i).get<std::string>());
+        sound = id.has_value();
+        ids.push_back(id.value_or(SnapshotId()));
+      }
+    } catch (const json::exception&) {
+      sound = false;
+    }
+    if (!sound) co_return broken("what it says of the snapshots");
+    co_return ids;
+  }
 
  private:
   Task<Status> simple(std::string call, VolumeId volume) {
@@ -467,6 +486,14 @@ Task<std::string> NodeLink::answer(std::string text) {
     if (!members.ok()) co_return answer_of(members.error());
     json more = json::object();
     more["members"] = to_json(members.value());
+    co_return answer_of(Status(), std::move(more));
+  }
+  if (call == "snapshots") {
+    Result<std::vector<SnapshotId>> snapshots = co_await calls_->snapshots(volume);
+    if (!snapshots.ok()) co_return answer_of(snapshots.error());
+    json more = json::object();
+    more["snapshots"] = json::array();
+    for (const SnapshotId& id : snapshots.value()) more["snapshots"].push_back(id.to_string());
     co_return answer_of(Status(), std::move(more));
   }
   Status done = make_error(ErrorCode::kMissingFeature, "this version does not know the call {}", call);

@@ -328,6 +328,14 @@ Task<Status> StoreHost::create_snapshot(PoolId pool, ReplicaId replica, Snapshot
   co_return Status();
 }
 
+Task<Result<std::vector<SnapshotId>>> StoreHost::list_snapshots(PoolId pool, ReplicaId replica) {
+  const auto found = find(pool, replica);
+  HF_CO_TRY(found);
+  std::vector<SnapshotId> ids;
+  for (const SnapshotInfo& info : (*found)->snapshots()) ids.push_back(info.id);
+  co_return ids;
+}
+
 Task<Status> StoreHost::delete_snapshot(PoolId pool, ReplicaId replica, SnapshotId snapshot) {
   Result<std::shared_ptr<Replica>> found = find(pool, replica);
   HF_CO_TRY(found);

@@ -52,6 +52,7 @@ class StoreHost : public cluster::ReplicaHost {
   Task<Result<cluster::ReplicaStats>> replica_stats(PoolId pool, ReplicaId replica) override;
   Task<Result<std::vector<ReplicaId>>> list_replicas(PoolId pool) override;
   Task<Status> create_snapshot(PoolId pool, ReplicaId replica, SnapshotId snapshot) override;
+  Task<Result<std::vector<SnapshotId>>> list_snapshots(PoolId pool, ReplicaId replica) override;
   Task<Status> delete_snapshot(PoolId pool, ReplicaId replica, SnapshotId snapshot) override;
   Task<Status> restore_snapshot(PoolId pool, ReplicaId replica, SnapshotId snapshot) override;
   Task<Status> clone_replica(PoolId pool, ReplicaId from, SnapshotId snapshot,

@@ -296,6 +296,12 @@ class SimCluster::Calls final : public NodeCalls {
     Result<std::vector<MemberInfo>> members = co_await (*there)->members(volume);
     co_return members;
   }
+  Task<Result<std::vector<SnapshotId>>> snapshots(VolumeId volume) override {
+    Result<ControlPlane*> there = co_await arrive();
+    HF_CO_TRY(there);
+    Result<std::vector<SnapshotId>> snapshots = co_await (*there)->snapshots(volume);
+    co_return snapshots;
+  }
 
  private:
   Task<Result<ControlPlane*>> arrive() {

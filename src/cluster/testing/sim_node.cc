@@ -287,6 +287,16 @@ Task<Status> SimPorts::create_snapshot(PoolId pool, ReplicaId replica, SnapshotI
   co_return co_await after("create_snapshot");
 }
 
+Task<Result<std::vector<SnapshotId>>> SimPorts::list_snapshots(PoolId pool, ReplicaId replica) {
+  Status come = co_await before("list_snapshots");
+  HF_CO_TRY(come);
+  const SimReplica* found = node_.find(pool, replica);
+  if (found == nullptr) co_return gone("list_snapshots");
+  std::vector<SnapshotId> ids;
+  for (const auto& [id, image] : found->snapshots) ids.push_back(id);
+  co_return ids;
+}
+
 Task<Status> SimPorts::delete_snapshot(PoolId pool, ReplicaId replica, SnapshotId snapshot) {
   Status come = co_await before("delete_snapshot");
   HF_CO_TRY(come);
