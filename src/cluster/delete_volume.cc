@@ -74,15 +74,16 @@ Task<Status> Plane::finish_delete(View& view) {
     Status dropped = co_await drop_snapshot(record, snapshot);
     HF_CO_TRY(dropped);
   }
-  if (!mutant(ControlMutant::kRecordGoneFirst)) {
-    Status removed = co_await remove_replicas(record);
-    HF_CO_TRY(removed);
-  }
+  // Before its replicas: nobody can begin to serve it any more, and who does so now without users (care_for) notices.
   if (record.replicated) {
     Status uncared = co_await stop_caring(record);
     HF_CO_TRY(uncared);
     Status forgotten = co_await ports_.volumes->forget(record.id);
     HF_CO_TRY(forgotten);
+  }
+  if (!mutant(ControlMutant::kRecordGoneFirst)) {
+    Status removed = co_await remove_replicas(record);
+    HF_CO_TRY(removed);
   }
   const std::string key = Catalog::volume_name_key(record.name);
   Result<std::optional<KeptName>> name = co_await catalog_.name(key);

@@ -72,6 +72,13 @@ Task<Status> Plane::converge_members(VolumeId volume) {
   HF_CO_TRY(reachable);
   Result<std::vector<KeptSnapshot>> snapshots = co_await catalog_.snapshots_of(volume);
   HF_CO_TRY(snapshots);
+  if (record.replicated && record.state == LifeState::kDeleting) {
+    // Asked for something else a moment ago: who deletes it asks again, once nobody can serve it.
+    if (cared_for_.erase(volume) > 0 && !is_served(volume)) co_await ports_.volumes->abandon(volume);
+    Result<std::vector<MemberInfo>> served = co_await ports_.volumes->members(volume);
+    if (served.ok()) co_return Status();
+    if (served.code() != ErrorCode::kNotFound) co_return served.error();
+  }
   for (const MemberRecord& member : record.members) {
     if (member.node != options_.node) continue;
     Status done;

@@ -269,7 +269,7 @@ Task<Status> Plane::stop_caring(const VolumeRecord& record) {
   co_return co_await close_device(record);
 }
 
-// Another node has it now: nothing of it is kept here.
+// Another node has it now, or has deleted it: nothing of it is kept here.
 Task<void> Plane::drop_fenced_cares() {
   const std::vector<VolumeId> all(cared_for_.begin(), cared_for_.end());
   for (const VolumeId& volume : all) {
@@ -277,7 +277,14 @@ Task<void> Plane::drop_fenced_cares() {
       cared_for_.erase(volume);
       continue;
     }
-    if (!ports_.volumes->is_fenced(volume)) continue;
+    bool over = ports_.volumes->is_fenced(volume);
+    if (!over) {
+      Result<std::optional<KeptVolume>> kept = co_await catalog_.volume(volume);
+      if (!kept.ok()) co_return;
+      over = !kept.value() || kept.value()->record.state == LifeState::kDeleting;
+    }
+    // It may have been attached here meanwhile.
+    if (!over || !cared_for_.contains(volume) || is_served(volume)) continue;
     HF_PROBE("cluster.care_taken_over");
     cared_for_.erase(volume);
     care_rests_[volume] = ports_.clock.now() + kCareRest;

@@ -194,6 +194,16 @@ bool SimCluster::Member::is_fenced(VolumeId volume) {
   return found->second.owner != this || found->second.incarnation != incarnations;
 }
 
+bool SimCluster::Member::is_member(ReplicaId replica) {
+  for (const auto& [volume, shared] : cluster.shared_) {
+    if (shared.owner == nullptr || shared.owner->incarnations != shared.incarnation) continue;
+    for (const MemberInfo& member : shared.members) {
+      if (member.replica == replica) return true;
+    }
+  }
+  return false;
+}
+
 uint64_t SimCluster::Member::tenure(VolumeId volume) {
   const auto found = cluster.shared_.find(volume);
   return found == cluster.shared_.end() ? 0 : found->second.tenure;

@@ -64,6 +64,7 @@ class SimCluster {
     SimReplica* successor(ReplicaId replica) override;
     bool is_fenced(VolumeId volume) override;
     uint64_t tenure(VolumeId volume) override;
+    bool is_member(ReplicaId replica) override;
     SimCluster& cluster;
     const size_t index;
     NodeId id;

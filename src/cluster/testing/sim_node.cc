@@ -234,6 +234,8 @@ Task<Status> SimPorts::delete_replica(PoolId pool, ReplicaId replica) {
     if (shows_it && !is_fenced(volume))
       node_.violated("delete_replica under its device " + exported.device);
   }
+  if (node_.beyond != nullptr && node_.beyond->is_member(replica))
+    node_.violated("delete_replica of a member of a volume that is served");
   node_.pools[pool].replicas.erase(replica);
   co_return co_await after("delete_replica");
 }

@@ -70,6 +70,8 @@ class SimBeyond {
   virtual SimReplica* successor(ReplicaId replica) = 0;
   // This node served the volume, and another one has taken it over, or it was released.
   virtual bool is_fenced(VolumeId volume) = 0;
+  // The configuration of a volume that is served names it.
+  virtual bool is_member(ReplicaId replica) = 0;
   // Another one each time that the volume begins to be served by somebody.
   virtual uint64_t tenure(VolumeId volume) = 0;
 };
