@@ -256,9 +256,9 @@ Task<Status> CoordinatorCore::inherit_maps(Peer& peer, PortPtr port) {
     RangeSet set;
     bool told = false;
     for (uint8_t knower : slots_of(readable())) {
+      if ((readable() & slot_bit(knower)) == 0) continue;  // lost or removed since
       Peer& source = *this->peer(knower);
       const PortPtr from = source.port;
-      if (from == nullptr) continue;
       Status known = co_await collect(from, slot, &set);
       if (known.code() == ErrorCode::kFenced) co_return known;
       if (!known.ok()) lose(source, from, known.error());
