@@ -149,7 +149,9 @@ Task<Status> ReplicatedVolumes::close(VolumeId volume) {
   if (found == open_.end()) co_return Status();
   const std::shared_ptr<Open> open = found->second;
   open_.erase(found);
+  // Calls that wait for members or for the state store could keep it for ever.
   Status released = co_await open->device->coordinator().release();
+  if (released.code() == ErrorCode::kTimeout) co_await open->device->coordinator().abandon();
   co_await open->device->coordinator().close();
   co_await open->ports->close();
   co_return released;

@@ -17,7 +17,7 @@ Task<Result<std::unique_ptr<Coordinator>>> Coordinator::open(std::shared_ptr<Rep
 
 Task<Result<std::unique_ptr<Coordinator>>> Coordinator::take_over(CoordinatorSpec spec) {
   auto core = std::make_unique<CoordinatorCore>(spec);
-  Status taken = co_await core->take_over();
+  Status taken = co_await core->take_over_unless(spec.give_up);
   if (!taken.ok()) {
     co_await core->abandon();
     co_return taken.error();
@@ -69,6 +69,12 @@ Task<Status> Coordinator::delete_snapshot(SnapshotId id) {
 }
 Task<Status> Coordinator::resize(uint64_t size_bytes) {
   return core_->resize(size_bytes);
+}
+Task<Result<ScrubReport>> Coordinator::scrub(uint64_t bytes_per_second) {
+  return core_->scrub(bytes_per_second);
+}
+ScrubReport Coordinator::scrub_report() const {
+  return core_->scrub_report();
 }
 Task<Status> Coordinator::add_member(VolumeMember member) {
   return core_->add_member(member);

@@ -19,6 +19,7 @@
 #include "format/config_format.h"
 #include "replicate/config_store.h"
 #include "replicate/port.h"
+#include "runtime/cancel.h"
 #include "runtime/gate.h"
 #include "runtime/task.h"
 #include "store/replica.h"
@@ -44,6 +45,7 @@ struct CoordinatorSpec {
   VolumeId volume;
   NodeId node;
   uint64_t instance = 0;  // random per coordinator
+  CancelToken give_up;    // the takeover ends soon, with kClosed
   Clock& clock;
   ConfigStore& configs;
   PortFactory& ports;
@@ -58,6 +60,23 @@ struct MemberStatus {
   bool resyncing = false;
   uint64_t resync_bytes_total = 0, resync_bytes_done = 0;
   std::string trouble;  // why it is not in sync or not reachable
+};
+
+// Of a scrub; while one is running, so far.
+struct ScrubReport {
+  ScrubReport() = default;
+  bool running = false;
+  bool all_members = true;      // everywhere all that are in sync were compared
+  uint64_t done_to = 0;         // of the volume's size
+  uint64_t bytes_compared = 0;  // of each member
+  uint64_t mended_bytes = 0;    // damaged, or different from most, on some; as the others now
+  // Readable on all, different, and no majority: nothing was changed. The first ranges, and how
+  // much it is.
+  std::vector<ByteRange> undecided;
+  uint64_t undecided_bytes = 0;
+  // Damaged on all.
+  std::vector<ByteRange> lost;
+  uint64_t lost_bytes = 0;
 };
 
 class Coordinator {
@@ -95,6 +114,13 @@ class Coordinator {
   Task<Status> delete_snapshot(SnapshotId id);
   Task<Status> resize(uint64_t size_bytes);
 
+  // Reads all that is allocated from all members in sync, compares it, and mends what is damaged on
+  // some or different from what most of them have, while the volume is served. At most so many
+  // bytes a second of each member; zero: no limit. kInUse: one is running. kNotSupported: of
+  // open().
+  Task<Result<ScrubReport>> scrub(uint64_t bytes_per_second);
+  ScrubReport scrub_report() const;  // of the last one
+
   // One member more, in a slot of the coordinator's choice (`slot` is not looked at). Success: the
   // configuration has it, or had it; it is in sync when members() says so, after all that is
   // allocated has been copied. Its replica is there and of the volume's size or not; what it holds
@@ -108,7 +134,7 @@ class Coordinator {
 
   // A planned end: refuses new calls, waits for those in flight, gives the leases back and records
   // that nobody serves, so that the next take_over need not wait. The error tells that this was not
-  // recorded.
+  // recorded; kTimeout: calls in flight still wait, for members or for the state store: abandon().
   Task<Status> release();
   // Refuses new calls, waits for those in flight. Idempotent. The replicas stay open in their
   // pools.

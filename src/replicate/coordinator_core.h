@@ -6,6 +6,7 @@
 //   reconfigure.cc  shrink; what is in flight is sent again
 //   takeover.cc     from the state store's record to the first write
 //   resync.cc       copy, then join
+//   scrub.cc        compare the members, mend
 //   membership.cc   members added and removed
 //   barrier.cc      snapshot, resize: alone between the writes
 //   lifetime.cc     start, release, close, fenced
@@ -91,13 +92,23 @@ struct Peer {
   uint64_t copy_total = 0, copy_done = 0;
 };
 
+// Of one range, what the members in sync have.
+struct Copies {
+  Copies() = default;
+  std::vector<std::shared_ptr<AlignedBuffer>> good;
+  uint8_t damaged = 0;
+  bool alike() const;
+  // The first that more than half of the good ones equal; good.size(): none.
+  size_t majority() const;
+};
+
 class CoordinatorCore {
  public:
   CoordinatorCore(std::shared_ptr<Replica> replica, uint64_t epoch);
   explicit CoordinatorCore(CoordinatorSpec spec);
 
   Task<Status> open_alone();
-  Task<Status> take_over();
+  Task<Status> take_over_unless(CancelToken given_up);
 
   uint64_t size() const { return size_; }
   uint64_t epoch() const { return epoch_; }
@@ -113,6 +124,8 @@ class CoordinatorCore {
   Task<Result<SnapshotInfo>> snapshot(SnapshotId id);
   Task<Status> delete_snapshot(SnapshotId id);
   Task<Status> resize(uint64_t size_bytes);
+  Task<Result<ScrubReport>> scrub(uint64_t bytes_per_second);
+  const ScrubReport& scrub_report() const { return scrub_; }
   Task<Status> add_member(VolumeMember member);
   Task<Status> remove_member(ReplicaId replica);
   Task<Status> release();
@@ -129,6 +142,9 @@ class CoordinatorCore {
   Error refusal() const;
   void fence_self(const Error& why);
   void end_operations(const Error& why);
+  void give_up();
+  Task<void> close_gate();
+  Task<bool> quiesce();
   void start_background();
   Task<void> stop_background();
   static Task<void> cancel_at(Clock& clock, MonoTime at, std::shared_ptr<CancelSource> ended,
@@ -188,6 +204,12 @@ class CoordinatorCore {
   Task<void> give_config(Peer& peer, PortPtr port, std::string config);
   void resend_all();
 
+  // --- scrub.cc
+  Task<Status> scrub_all(uint64_t bytes_per_second);
+  Task<Status> scrub_chunk(uint64_t offset, uint64_t length);
+  Task<Status> scrub_block(uint64_t offset);
+  Task<Status> read_copies(uint64_t offset, uint64_t length, Copies* copies);
+
   // --- membership.cc
   Task<Status> lock_config(MonoTime until);
   Task<Result<bool>> change_members(VolumeConfig next, MonoTime until);
@@ -196,6 +218,7 @@ class CoordinatorCore {
   void retire(Peer& peer);
 
   // --- takeover.cc
+  Task<Status> take_over();
   Task<Status> claim();
   Task<void> fence_member(Peer& peer, MonoTime until);
   Task<void> try_to_fence(Peer& peer, MonoTime until);
@@ -233,11 +256,13 @@ class CoordinatorCore {
   std::vector<std::unique_ptr<Peer>> peers_;
   std::vector<std::unique_ptr<Peer>> gone_;  // some coroutine may still hold one
   bool tending_ = false;
+  ScrubReport scrub_;
   bool unsettled_ = false;  // a change of the members was given up, and may still come
 
   uint64_t sequence_ = 0;
   uint64_t round_ = 1;
   uint64_t session_numbers_ = 0;
+  std::vector<PortPtr> opening_;  // sessions that are not a peer's yet
   bool held_ = false;  // the configuration is being changed: no new operation, no acknowledgement
   bool fenced_ = false;
   bool abandoned_ = false;

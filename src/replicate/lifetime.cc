@@ -5,7 +5,8 @@
 namespace hf {
 namespace {
 
-constexpr Duration kDetachWithin = 5s;  // for the state store to record a planned end
+constexpr Duration kDetachWithin = 5s;    // for the state store to record a planned end
+constexpr Duration kQuiesceWithin = 15s;  // for calls in flight, before a planned end
 
 }  // namespace
 
@@ -135,10 +136,38 @@ Task<void> CoordinatorCore::alarm(MonoTime at) {
   changed_.notify_all();
 }
 
-Task<Status> CoordinatorCore::release() {
+Task<void> CoordinatorCore::close_gate() {
   co_await gate_.close();
-  if (!spec_) co_return Status();
+  changed_.notify_all();
+}
+
+// No new calls, and nothing in flight, which a repair may be, too; false: some of it has waited for
+// too long.
+Task<bool> CoordinatorCore::quiesce() {
+  const MonoTime until = spec_->clock.now() + kQuiesceWithin;
+  (void)spawn(background_, close_gate());
+  (void)spawn(background_, alarm(until));
+  while (gate_.inside() > 0 || !in_flight_.empty()) {
+    if (!running() || spec_->clock.now() >= until) co_return false;
+    co_await changed_.wait();
+  }
+  co_return true;
+}
+
+Task<Status> CoordinatorCore::release() {
+  if (!spec_) {
+    co_await gate_.close();
+    co_return Status();
+  }
+  bool quiet = co_await quiesce();
   if (fenced_) co_return refusal();
+  if (!quiet) {
+    HF_PROBE("replicate.not_quiet");
+    co_return make_error(ErrorCode::kTimeout,
+                         "volume {} is not released: {} calls still wait after {} s, for members "
+                         "or for the state store",
+                         config().volume.to_string(), gate_.inside(), kQuiesceWithin / 1s);
+  }
   stop_.cancel();
   changed_.notify_all();
   // No call runs and none can come: nothing reads under the leases any more.
@@ -183,14 +212,21 @@ Task<void> CoordinatorCore::close() {
   }
 }
 
-Task<void> CoordinatorCore::abandon() {
+// At once, as far as it is ours: whoever waits for something is told.
+void CoordinatorCore::give_up() {
   abandoned_ = true;
   end_operations(refusal());
   stop_.cancel();
   for (const auto& peer : peers_) {
     if (peer->port != nullptr) peer->port->close();
   }
+  const std::vector<PortPtr> opening = opening_;
+  for (const PortPtr& port : opening) port->close();
   changed_.notify_all();
+}
+
+Task<void> CoordinatorCore::abandon() {
+  give_up();
   co_await gate_.close();
   co_await background_.close();
 }

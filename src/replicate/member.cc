@@ -60,9 +60,12 @@ Task<Result<FenceAnswer>> CoordinatorCore::open_session(Peer& peer, PortPtr* por
   Session session;
   session.epoch = epoch_;
   session.number = ++session_numbers_;
+  if (!running()) (*port)->close();
+  opening_.push_back(*port);
   const std::shared_ptr<CancelSource> in_time = watch(*port, within);
   Result<FenceAnswer> answer = co_await (*port)->fence(session);
   in_time->cancel();
+  std::erase(opening_, *port);
   if (!answer.ok()) (*port)->close();
   co_return answer;
 }

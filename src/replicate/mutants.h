@@ -32,6 +32,7 @@ enum class ReplicateMutant : uint8_t {
   kRemovedStays,            // who was removed stays among those who are asked
   kRemovedBeforeRecorded,   // who is being removed need not answer before that is recorded
   kUnknownNotSettled,       // a change that was given up, and may still come, is forgotten
+  kScrubGuesses,            // of two copies that differ a scrub takes the first
   kTargetsDataIgnored,      // a whole copy leaves what only the target has
   kRemoteReadWithoutLease,  // only reads of the local replica need the others' leases
 };

@@ -12,6 +12,14 @@ constexpr int kClaims = 5;
 
 }  // namespace
 
+Task<Status> CoordinatorCore::take_over_unless(CancelToken given_up) {
+  const std::function<void()> end = [this] { give_up(); };
+  CancelCallback callback(given_up.source(), end);
+  Status taken = co_await take_over();
+  if (given_up.is_cancelled()) co_return refusal();
+  co_return taken;
+}
+
 Task<Status> CoordinatorCore::take_over() {
   Status done = co_await claim();
   HF_CO_TRY(done);

@@ -241,6 +241,7 @@ Task<Status> SimCluster::attach(Node& node) {
   spec.volume = volume_;
   spec.node = node.id;
   spec.instance = ++instances_;
+  spec.give_up = CancelToken(at->give_up);
   Result<std::unique_ptr<Coordinator>> taken = co_await Coordinator::take_over(spec);
   if (!taken.ok()) {
     co_await at->ports->close();
@@ -280,7 +281,9 @@ Task<void> SimCluster::end_attachment(Node& node, std::shared_ptr<Attachment> at
 
 Task<Status> SimCluster::detach(Node& node) {
   const std::shared_ptr<Attachment> at = node.daemon->attachment;
-  if (at == nullptr || at->coordinator == nullptr || at->ending) co_return Status();
+  if (at == nullptr || at->ending) co_return Status();
+  if (at->coordinator == nullptr) at->give_up.cancel();
+  if (at->coordinator == nullptr) co_return Status();
   Status released;
   {
     Gate::Pass pass(at->users);

@@ -53,6 +53,7 @@ struct Attachment {
   std::unique_ptr<PeerPorts> ports;
   std::unique_ptr<Coordinator> coordinator;
   bool ending = false;
+  CancelSource give_up;  // of the takeover
   Gate users;
   uint64_t credits = 0;  // operations that its clients may still begin
   Signal go;
@@ -129,6 +130,8 @@ class SimCluster {
   // seen again.
   Task<Status> add_member(Node& node);
   Task<Status> remove_member(Node& node);
+  // Nothing is damaged at rest here: there must be nothing to mend.
+  Task<void> scrub();
   std::vector<Node*> members();  // as the configuration has them now
   std::vector<Node*> spares();   // nodes with a replica that is no member
   VolumeId volume() const { return volume_; }
@@ -142,7 +145,7 @@ class SimCluster {
   Task<void> check_coverage();
   uint64_t coverage_checks = 0, pairs_checked = 0, differing_blocks = 0;
 
-  uint64_t acknowledged = 0, refused = 0, takeovers = 0;
+  uint64_t acknowledged = 0, refused = 0, takeovers = 0, scrubs = 0;
   std::vector<SnapshotId> cuts;  // acknowledged
 
  private:

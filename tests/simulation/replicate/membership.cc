@@ -62,6 +62,20 @@ Task<Status> SimCluster::remove_member(Node& node) {
   co_return removed;
 }
 
+Task<void> SimCluster::scrub() {
+  Node* server = serving();
+  if (server == nullptr) co_return;
+  const std::shared_ptr<Attachment> at = server->daemon->attachment;
+  Gate::Pass pass(at->users);
+  if (!pass) co_return;
+  Result<ScrubReport> report = co_await at->coordinator->scrub(0);
+  if (!report.ok()) co_return;
+  ++scrubs;
+  if (report->mended_bytes + report->undecided_bytes + report->lost_bytes == 0) co_return;
+  fail(fmt::format("I5: a scrub mended {} bytes, found {} undecided, {} lost", report->mended_bytes,
+                   report->undecided_bytes, report->lost_bytes));
+}
+
 // Outside of all order, so that its window does not tell: a tool that does as it likes with what
 // nobody needs.
 Task<void> SimCluster::scribble(Node& node) {

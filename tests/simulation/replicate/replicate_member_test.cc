@@ -1,6 +1,8 @@
 // Members that come and go, one thing at a time: what is copied, what is refused, who is never
 // asked again.
+#include "format/segment_format.h"
 #include "replicate/decide.h"
+#include "replicate/mutants.h"
 #include "steps.h"
 
 namespace hf::replicate_sim {
@@ -64,6 +66,117 @@ class Members : public Steps {
   Gate pending_;
   Status status_;
 };
+
+// --- scrub
+
+class Scrub : public Members {
+ protected:
+  Task<void> scrub_task(size_t server, uint64_t bytes_per_second) {
+    Result<ScrubReport> report = co_await at(server).scrub(bytes_per_second);
+    HF_ASSERT(report.ok(), "{}", report.error().to_string());
+    report_ = *report;
+  }
+  const ScrubReport& scrub(size_t server, uint64_t bytes_per_second = 0) {
+    drive(scrub_task(server, bytes_per_second));
+    return report_;
+  }
+  void rot(size_t number, uint64_t block) {
+    Status done;
+    drive(keep(node(number).daemon->pool->wait_drained(), &done));
+    ASSERT_TRUE(done.ok());
+    const std::string path = fmt::format("/pool/volumes/{}/seg/{}",
+                                         node(number).replica.to_string(), segment_name(0, 1));
+    ASSERT_TRUE(node(number).disk.rot(path, block * kBlockSize)) << path;
+  }
+  // With a checksum that is right.
+  void replace(size_t number, uint64_t block, uint64_t value) {
+    AlignedBuffer data(kBlockSize);
+    store_sim::fill_block(data.span(), value, block);
+    Replica& replica = node(number).daemon->service->replica();
+    WriteHeader header;
+    header.epoch = replica.promised_epoch();
+    Status done;
+    drive(keep(replica.write(header, block * kBlockSize, data.span()), &done));
+    ASSERT_TRUE(done.ok());
+  }
+  uint64_t has(size_t number, uint64_t block) {
+    AlignedBuffer data(kBlockSize);
+    Status done;
+    drive(
+        keep(node(number).daemon->service->replica().read(block * kBlockSize, data.span()), &done));
+    return done.ok() ? store_sim::value_of_block(data.span(), block).value_or(~uint64_t{0})
+                     : ~uint64_t{0};
+  }
+  ~Scrub() override { t_replicate_mutant = ReplicateMutant::kNone; }
+  ScrubReport report_;
+};
+
+TEST_F(Scrub, MendsWhatOneHasDamagedOnWhicheverMemberItLies) {
+  make_with_spares(3, 0);
+  ASSERT_TRUE(attach(1).ok());
+  for (uint64_t i = 0; i < 200; ++i) ASSERT_TRUE(write(1, i, i + 1).ok());
+  ASSERT_EQ(scrub(1).bytes_compared, 200 * kBlockSize);
+  EXPECT_EQ(report_.mended_bytes, 0u);
+  rot(1, 3);
+  rot(2, 4);
+  rot(3, 190);
+  EXPECT_EQ(scrub(1).mended_bytes, 3 * kBlockSize);
+  EXPECT_TRUE(report_.all_members);
+  EXPECT_EQ(report_.undecided_bytes + report_.lost_bytes, 0u);
+  drive(cluster_->compare_replicas());
+  EXPECT_EQ(has(3, 190), 191u);
+  EXPECT_EQ(scrub(1).mended_bytes, 0u);
+}
+
+TEST_F(Scrub, OfThreeTheMajorityDecides) {
+  make_with_spares(3, 0);
+  ASSERT_TRUE(attach(2).ok());
+  for (uint64_t i = 0; i < 100; ++i) ASSERT_TRUE(write(2, i, i + 1).ok());
+  replace(2, 7, 1000);
+  replace(1, 300, 1001);  // where the others have nothing
+  EXPECT_EQ(scrub(2).mended_bytes, 2 * kBlockSize);
+  EXPECT_EQ(has(2, 7), 8u);
+  EXPECT_EQ(has(1, 300), 0u);
+}
+
+class ScrubOfTwo : public Scrub {
+ protected:
+  void differ(ReplicateMutant which) {
+    t_replicate_mutant = which;
+    make_with_spares(2, 0);
+    ASSERT_TRUE(attach(1).ok());
+    for (uint64_t i = 0; i < 100; ++i) ASSERT_TRUE(write(1, i, i + 1).ok());
+    replace(1, 7, 1000);
+    replace(1, 8, 1001);
+    (void)scrub(1);
+  }
+};
+
+TEST_F(ScrubOfTwo, ThatDifferNothingIsGuessed) {
+  differ(ReplicateMutant::kNone);
+  EXPECT_EQ(report_.mended_bytes, 0u);
+  ASSERT_EQ(report_.undecided.size(), 1u);
+  EXPECT_EQ(report_.undecided[0].offset, 7 * kBlockSize);
+  EXPECT_EQ(report_.undecided[0].length, 2 * kBlockSize);
+  EXPECT_EQ(has(1, 7), 1000u);
+  EXPECT_EQ(has(2, 7), 8u);
+}
+TEST_F(ScrubOfTwo, WithoutThatRule) {
+  differ(ReplicateMutant::kScrubGuesses);
+  EXPECT_EQ(has(2, 7), 1000u);
+}
+
+TEST_F(Scrub, IsAsSlowAsItIsTold) {
+  make_with_spares(2, 0);
+  ASSERT_TRUE(attach(1).ok());
+  for (uint64_t i = 0; i < 256; ++i) ASSERT_TRUE(write(1, i, i + 1).ok());
+  const double before = now_s();
+  EXPECT_EQ(scrub(1, kMiB / 4).bytes_compared, kMiB);
+  EXPECT_GE(now_s() - before, 4.0);
+  EXPECT_LT(now_s() - before, 5.0);
+}
+
+// --- members
 
 TEST_F(Members, OneThatIsAddedIsGivenWhatIsAllocatedAndNoMore) {
   make_with_spares(2, 1, 640 * kMiB / kBlockSize);

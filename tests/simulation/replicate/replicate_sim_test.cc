@@ -97,6 +97,7 @@ TEST(ReplicateSim, SurvivesChangesOfMembers) {
        "replicate.members_not_known",  // given up while the state store was away
        "replicate.members_settled",    //
        "replicate.joined",             //
+       "sim.scrubs",                   // which find nothing
        "fault:replicate.impatient_members", "sim.member_changes"});
 }
 

@@ -114,6 +114,56 @@ TEST_F(Steps, WithTheStateStoreAwayWritesGoOnUntilAMemberIsLost) {
   EXPECT_EQ(read(1, 0), 77u);
 }
 
+TEST_F(Steps, APlannedEndDoesNotWaitForWritesThatWaitForEver) {
+  make();
+  ASSERT_TRUE(attach(1).ok());
+  for (size_t i = 1; i <= 3; ++i) node(i).weather.away = true;
+  kill(3);
+  Status done = make_error(ErrorCode::kInternal, "not ended");
+  Gate gate;
+  (void)spawn(gate, write_task(1, 0, 77, &done));
+  wait(1s);
+  const double before = now_s();
+  EXPECT_EQ(detach(1).code(), ErrorCode::kTimeout);
+  EXPECT_LT(now_s() - before, 18.0);
+  wait(1s);
+  EXPECT_EQ(done.code(), ErrorCode::kClosed);
+  for (size_t i = 1; i <= 3; ++i) node(i).weather.away = false;
+  ASSERT_TRUE(attach(2).ok()) << attached_.error().to_string();
+  EXPECT_TRUE(write(2, 0, 78).ok());
+}
+
+// What it waits for at most is a connection that is being opened.
+TEST_F(Steps, ATakeoverThatIsGivenUpEndsAtOnce) {
+  double worst = 0;
+  for (const int64_t after_ms : {0, 1, 3, 20, 200, 900}) {
+    make();
+    ASSERT_TRUE(attach(1).ok());
+    ASSERT_TRUE(write(1, 0, 1).ok());
+    wait(1s);
+    isolate(1);
+    freeze(3);
+    Gate gate;
+    (void)spawn(gate, keep_attach(2));
+    wait(std::chrono::milliseconds(after_ms));
+    ASSERT_NE(node(2).daemon->attachment, nullptr) << after_ms;
+    EXPECT_TRUE(detach(2).ok());
+    const double before = now_s();
+    while (node(2).daemon->attachment != nullptr && now_s() - before < 10) wait(1ms);
+    worst = std::max(worst, now_s() - before);
+    EXPECT_EQ(attached_.code(), ErrorCode::kClosed) << after_ms;
+    cluster_->sim().net().heal_all();
+    thaw(3);
+    ASSERT_TRUE(attach(2).ok()) << attached_.error().to_string();
+    EXPECT_EQ(read(2, 0), 1u);
+    drive(heal_and_stop());
+    drive(gate.close());
+    cluster_.reset();
+  }
+  std::printf("worst: %.3f s\n", worst);
+  EXPECT_LT(worst, 1.2);
+}
+
 TEST_F(Steps, AReturningMemberIsGivenWhatChangedAndNoMore) {
   make();
   ASSERT_TRUE(attach(1).ok());

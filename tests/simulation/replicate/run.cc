@@ -148,6 +148,7 @@ RunResult run_seed(uint64_t seed, Trouble trouble, Shape shape) {
       {"sim.acknowledged", cluster.acknowledged},
       {"sim.refused", cluster.refused},
       {"sim.takeovers", cluster.takeovers},
+      {"sim.scrubs", cluster.scrubs},
       {"sim.member_changes", cluster.judge().member_changes},
       {"sim.pairs_checked", cluster.pairs_checked},
       {"sim.coverage_checks", cluster.coverage_checks},

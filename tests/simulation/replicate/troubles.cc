@@ -301,11 +301,12 @@ Task<void> Troubles::replace_member(Node& by, Node& old) {
 
 Task<void> Troubles::change_members() {
   Node* server = cluster_.serving();
-  if (server != nullptr && prng_.chance(1, 4)) {
+  if (server != nullptr && prng_.chance(1, 2)) {
     // Nothing that it asks of the state store is answered; what it writes may come, or come late.
     server->weather.bad_one_in = 1;
     (void)spawn(later_, clear_weather(server->weather, upto(8s)));
   }
+  if (prng_.chance(1, 3)) (void)spawn(later_, cluster_.scrub());
   const std::vector<Node*> members = cluster_.members(), spares = cluster_.spares();
   Node& member = *members[prng_.below(members.size())];
   Node* spare = spares.empty() ? nullptr : spares[prng_.below(spares.size())];
@@ -313,7 +314,7 @@ Task<void> Troubles::change_members() {
   Status done;
   if (spare != nullptr && draw == 0) {
     co_await replace_member(*spare, member);
-  } else if (spare != nullptr && (draw == 1 || members.size() < 2)) {
+  } else if (spare != nullptr && (draw == 1 || (members.size() < 2 && draw == 2))) {
     done = co_await cluster_.add_member(*spare);
   } else {
     done = co_await cluster_.remove_member(member);
