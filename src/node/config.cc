@@ -136,7 +136,7 @@ Status check_nbd_tcp(const NodeConfig& config) {
 // Those of a cluster must not meet.
 Status check_cluster_ports(const NodeConfig& config) {
   const auto among_peers = [&config](uint16_t port) {
-    return port >= config.peer_port && port <= config.peer_port + 2;
+    return port >= config.peer_port && port <= config.peer_port + kNodePortOffset;
   };
   if (config.etcd_client_port != config.etcd_peer_port && !among_peers(config.etcd_client_port) &&
       !among_peers(config.etcd_peer_port)) {

@@ -10,6 +10,10 @@
 
 namespace hf::node {
 
+// Ports behind peer_port.
+inline constexpr uint16_t kJoinPortOffset = 1;
+inline constexpr uint16_t kNodePortOffset = 2;
+
 struct NodeConfig {
   std::string state_dir = "/var/lib/holdfast";  // 0700: state store, identity, primary mounts
   std::string run_dir = "/run/holdfast";        // 0700: sockets, exports, pool mounts

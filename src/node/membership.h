@@ -19,6 +19,7 @@
 #include "auth/join.h"
 #include "auth/tls.h"
 #include "node/cluster_file.h"
+#include "node/config.h"
 #include "runtime/cancel.h"
 #include "runtime/gate.h"
 #include "runtime/sync.h"
@@ -27,10 +28,6 @@
 #include "state/etcd/store.h"
 
 namespace hf::node {
-
-// Ports behind peer_port.
-inline constexpr uint16_t kJoinPortOffset = 1;
-inline constexpr uint16_t kNodePortOffset = 2;
 
 // For an etcd that takes no start without one: of nobody.
 Task<Status> make_empty_list(World& world, auth::TrustFiles& files, const auth::Authority& signer);
