@@ -7,6 +7,7 @@
 
 #include "base/units.h"
 #include "cli/commands.h"
+#include "cli/confirm.h"
 #include "holdfast/v1/holdfast.grpc.pb.h"
 
 namespace hf::cli {
@@ -158,6 +159,80 @@ void add_expand(CLI::App& parent, Context& context) {
   });
 }
 
+struct RemoveArgs {
+  std::string pool;
+  bool force = false, missing_ok = false, yes = false;
+};
+
+std::string named(const google::protobuf::RepeatedPtrField<std::string>& names) {
+  std::string text;
+  for (const std::string& name : names) text += (text.empty() ? "" : ", ") + name;
+  return text;
+}
+
+std::string removal_text(const RemoveArgs& args, const v1::RemovePoolResponse& done) {
+  if (!done.removed()) return fmt::format("there is no pool {}\n", args.pool);
+  std::string text = fmt::format("removed pool {} ({}); what is in it stays there\n",
+                                 done.pool().path(), done.pool().id());
+  if (done.lost_volumes_size() > 0) {
+    text += fmt::format("lost with it: {}; holdfast volume delete takes them off the list\n",
+                        named(done.lost_volumes()));
+  }
+  if (done.degraded_volumes_size() > 0) {
+    text += fmt::format("with one replica less: {}\n", named(done.degraded_volumes()));
+  }
+  return text;
+}
+
+// With --force it is asked for by the names of what goes with it, which only the daemon knows.
+int remove_pool(Client& client, const Output& output, const RemoveArgs& args) {
+  Stub stub(client.channel());
+  v1::RemovePoolRequest request;
+  request.set_pool(args.pool);
+  request.set_force(args.force);
+  request.set_missing_ok(args.missing_ok);
+  if (args.force && !args.yes) {
+    request.set_only_look(true);
+    auto seen = client.call<v1::RemovePoolResponse>(stub, &Stub::Remove, request);
+    if (!seen.ok()) return output.fail(seen.error());
+    const std::string lost = named(seen->lost_volumes());
+    Status sure =
+        confirm(false, fmt::format("Give up pool {}{}?", args.pool,
+                                   lost.empty() ? "" : " and, for good, all data of: " + lost));
+    if (!sure.ok()) return output.fail(sure.error());
+    request.set_only_look(false);
+  }
+  auto done = client.call<v1::RemovePoolResponse>(stub, &Stub::Remove, request);
+  if (!done.ok()) return output.fail(done.error());
+  output.print(*done, removal_text(args, *done));
+  return 0;
+}
+
+void add_remove(CLI::App& parent, Context& context) {
+  auto args = std::make_shared<RemoveArgs>();
+  CLI::App* app = parent.add_subcommand("remove", "Take a pool of this node out of the cluster");
+  app->alias("rm");
+  app->add_option("pool", args->pool, "id or path")->required();
+  app->add_flag(
+      "--force", args->force,
+      "give up a pool that cannot be opened, with the volumes that have nothing elsewhere");
+  app->add_flag("--missing-ok", args->missing_ok, "succeed if there is no such pool");
+  app->add_flag("-y,--yes", args->yes, "do not ask");
+  app->footer(
+      "What is in the pool stays where it is; nothing opens it any more (holdfast pool export "
+      "reads it). A pool that "
+      "holds\nreplicas of volumes is refused. One that cannot be opened, since its disk is gone "
+      "for ever, goes by --force: "
+      "volumes\nwhose only replica was in it are lost, and named before it asks.\n\n"
+      "Examples:\n  holdfast pool remove /var/lib/holdfast/pool2\n"
+      "  holdfast pool remove /dev/nvme1n1 --force");
+  app->callback([&context, args] {
+    context.action = [&context, args](Client& client) {
+      return remove_pool(client, context.output, *args);
+    };
+  });
+}
+
 void add_offline(CLI::App& parent, Context& context) {
   struct Args {
     std::string path, volume, to;
@@ -201,6 +276,7 @@ void add_pool_commands(CLI::App& app, Context& context) {
   add_add(*pool, context);
   add_list_and_inspect(*pool, context);
   add_expand(*pool, context);
+  add_remove(*pool, context);
   add_offline(*pool, context);
 }
 

@@ -52,6 +52,7 @@ template Batch& Batch::remove(KeptAttachment&);
 template Batch& Batch::remove(KeptPool&);
 template Batch& Batch::remove(KeptNode&);
 template Batch& Batch::require(const KeptVolume&);
+template Batch& Batch::require(const KeptPool&);
 
 Batch& Batch::take_name(const std::string& key, const std::string& id) {
   NameRecord record;

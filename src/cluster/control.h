@@ -227,6 +227,22 @@ struct AddPool {
   bool force = false;  // a device that carries somebody's data
 };
 
+struct RemovePool {
+  RemovePool() = default;
+  std::string pool;         // by id or path
+  bool force = false;       // although it cannot be opened
+  bool missing_ok = false;
+  bool only_look = false;   // whether it may be removed, and what would be lost; nothing is changed
+};
+
+struct PoolRemoval {
+  PoolRemoval() = default;
+  bool removed = false;     // false: there is no such pool, or only_look
+  PoolInfo pool;            // as it was; what is in it stays at `path`
+  std::vector<std::string> lost;      // volumes whose only replica was in it
+  std::vector<std::string> degraded;  // volumes that have others
+};
+
 class Control {
  public:
   virtual ~Control() = default;
@@ -265,6 +281,10 @@ class Control {
   // Grows the image of a directory pool (0: as far as the directory allows), or takes in a device's
   // growth.
   virtual Task<Result<PoolInfo>> expand_pool(std::string pool, uint64_t size_bytes) = 0;
+  // A pool of this node leaves the cluster; what lies in it stays there. kInUse: it is open and volumes have replicas in
+  // it. kFailedPrecondition: it is not open, and `force` was not given, or it has the only replica in sync of a volume
+  // that has others.
+  virtual Task<Result<PoolRemoval>> remove_pool(RemovePool request) = 0;
 
   virtual Task<Result<std::vector<NodeInfo>>> list_nodes() = 0;
   // By name or id. Its replicas are moved to other nodes from now on; `undo`: no more.

@@ -239,6 +239,11 @@ Task<Result<PoolInfo>> ControlPlane::expand_pool(std::string pool, uint64_t size
   return bounded<PoolInfo>("expand pool", std::move(op));
 }
 
+Task<Result<PoolRemoval>> ControlPlane::remove_pool(RemovePool request) {
+  Operation<PoolRemoval> op = [this, request] { return plane_->remove_pool(request); };
+  return bounded<PoolRemoval>("remove pool", std::move(op));
+}
+
 Task<Result<std::vector<NodeInfo>>> ControlPlane::list_nodes() {
   Operation<std::vector<NodeInfo>> op = [this] { return plane_->list_nodes(); };
   return bounded<std::vector<NodeInfo>>("list nodes", std::move(op));

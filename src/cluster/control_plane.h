@@ -109,6 +109,7 @@ class ControlPlane : public Control, public NodeCalls {
   Task<Result<std::vector<PoolInfo>>> list_pools() override;
   Task<Result<PoolInfo>> inspect_pool(std::string pool) override;
   Task<Result<PoolInfo>> expand_pool(std::string pool, uint64_t size_bytes) override;
+  Task<Result<PoolRemoval>> remove_pool(RemovePool request) override;
   Task<Result<std::vector<NodeInfo>>> list_nodes() override;
   Task<Result<NodeInfo>> drain_node(std::string node, bool undo) override;
   Task<Result<NodeInfo>> check_decommission(std::string node, bool force) override;

@@ -127,8 +127,19 @@ Task<Status> Plane::begin_create(KeptVolume& volume) {
     Status made = co_await make_replicas(volume.record);
     HF_CO_TRY(made);
   }
+  // A pool that is being removed takes no more.
+  std::vector<KeptPool> pools;
+  for (const MemberRecord& member : volume->members) {
+    Result<std::optional<KeptPool>> pool = co_await catalog_.pool(member.pool);
+    HF_CO_TRY(pool);
+    if (!pool.value() || pool.value()->record.state != LifeState::kReady) {
+      co_return make_error(ErrorCode::kConflict, "pool {} was removed meanwhile", member.pool.to_string());
+    }
+    pools.push_back(std::move(*pool.value()));
+  }
   Batch batch(catalog_);
   batch.put(volume);
+  for (const KeptPool& pool : pools) batch.require(pool);
   batch.take_name(Catalog::volume_name_key(volume->name), volume->id.to_string());
   Status begun = co_await catalog_.commit(std::move(batch));
   if (begun.code() == ErrorCode::kInvalidArgument) {

@@ -148,6 +148,10 @@ Task<void> Plane::describe_replicas(const View& view, const Told* all, VolumeInf
         if (missing && stats.code() == ErrorCode::kNotFound && open_pools_.contains(member.pool)) {
           replica.state = ReplicaState::kLost;
         }
+        if (removed_pools_.contains(member.pool)) {
+          replica.state = ReplicaState::kLost;
+          replica.message = "its pool was removed";
+        }
       }
     }
     const auto as_told = told.find(member.replica);

@@ -24,12 +24,24 @@ Task<bool> Plane::look_for_lost() {
     std::set<ReplicaId>& known = there[pool];
     known.insert(replicas->begin(), replicas->end());
   }
+  // After the volumes: a replica is recorded only in a pool that is.
+  Result<std::vector<KeptPool>> pools = co_await catalog_.pools();
+  if (!pools.ok()) co_return false;
+  std::set<PoolId> recorded;
+  for (const KeptPool& pool : pools.value()) recorded.insert(pool->id);
+  removed_pools_.clear();
+  for (const KeptVolume& volume : volumes.value()) {
+    for (const MemberRecord& member : volume->members) {
+      if (member.node == options_.node && !recorded.contains(member.pool)) removed_pools_.insert(member.pool);
+    }
+  }
   for (const KeptVolume& volume : volumes.value()) {
     if (volume->state != LifeState::kReady) continue;
     if (volume->replicated && volume->members.size() > 1) continue;  // the others have it: its coordinator tells
     bool missing = false;
     for (const MemberRecord& member : volume->members) {
       const auto pool = there.find(member.pool);
+      missing = missing || (member.node == options_.node && removed_pools_.contains(member.pool));
       if (member.node != options_.node || pool == there.end()) continue;
       missing = missing || !pool->second.contains(member.replica);
     }
@@ -57,6 +69,10 @@ Task<Result<bool>> Plane::is_lost(std::string name, VolumeId id) {
   const VolumeRecord& record = view.value()->volume.record;
   if (record.state != LifeState::kReady) co_return false;
   for (const MemberRecord& member : record.members) {
+    if (member.node == options_.node && removed_pools_.contains(member.pool)) {
+      lost_[id] = why_removed(name, member.pool);
+      co_return true;
+    }
     if (member.node != options_.node || !open_pools_.contains(member.pool)) continue;
     Result<ReplicaStats> stats = co_await ports_.host.replica_stats(member.pool, member.replica);
     if (stats.code() != ErrorCode::kNotFound) continue;

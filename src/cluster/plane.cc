@@ -169,6 +169,7 @@ Result<MemberRecord> Plane::local_member(const VolumeRecord& volume) const {
 Status Plane::check_pools_open(const VolumeRecord& volume) const {
   for (const MemberRecord& member : volume.members) {
     if (member.node != options_.node || open_pools_.contains(member.pool)) continue;
+    if (removed_pools_.contains(member.pool)) continue;  // there is nothing to be reached any more
     const auto closed = closed_pools_.find(member.pool);
     return make_error(ErrorCode::kFailedPrecondition,
                       "volume {} lies in pool {}, which is not open{}{}", volume.name,

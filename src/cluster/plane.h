@@ -76,6 +76,8 @@ class Plane {
   Task<Status> forget_node(NodeId node);
   Task<Result<VolumeInfo>> move(const MoveVolume& request);
   Task<Status> take(VolumeId volume, bool stays, bool force);
+  // remove_pool.cc
+  Task<Result<PoolRemoval>> remove_pool(const RemovePool& request);
   // inspect.cc
   Task<Result<VolumeInfo>> inspect(std::string name);
   Task<Result<std::vector<VolumeInfo>>> list();
@@ -256,6 +258,15 @@ class Plane {
   Task<Result<std::vector<PoolInfo>>> pool_infos();
   Task<Status> finish_pool(KeptPool& pool, const AddPool* request);
   Task<Result<KeptPool>> find_pool(std::string text);
+  // remove_pool.cc
+  struct PoolTies {
+    std::vector<std::string> all, only_here, elsewhere_too, only_in_sync;  // names of volumes
+  };
+  Task<Result<PoolTies>> ties_of_pool(PoolId pool);
+  Task<Status> check_removable(const RemovePool& request, const PoolRemoval& removal, const PoolTies& ties, bool open);
+  Task<Status> remove_open_pool(KeptPool& pool);
+  Task<Status> remove_dead_pool(KeptPool& pool);
+  Task<Status> finish_removal(KeptPool& pool);
   // inspect.cc
   // `told`: what the configurations say; null: the volume's own is asked for, and of who serves it how far it is.
   using Told = std::map<VolumeId, std::vector<MemberInfo>>;
@@ -313,6 +324,7 @@ class Plane {
   std::map<VolumeId, Served> served_;
   std::map<PoolId, std::string> closed_pools_;  // pools that could not be opened, and why
   std::set<PoolId> open_pools_;
+  std::set<PoolId> removed_pools_;  // that replicas of this node are recorded in, and that have no record any more
   std::map<VolumeId, std::string> troubles_;  // what the reconciler could not mend
   std::map<VolumeId, std::string> lost_;      // whose replica its pool does not have, and what to do
   std::vector<std::string> findings_;         // orphans and strays
@@ -327,6 +339,8 @@ class Plane {
 // Whether a port's failure says that nothing will come of the request (undo it), rather than that
 // this process is ending or nobody knows.
 bool is_refusal(ErrorCode code);
+// What is said of a volume whose only replica was in a pool that was removed.
+std::string why_removed(const std::string& volume, PoolId pool);
 bool is_docker(const std::string& holder);
 // The same path without what does not change it ("//", "/./", a "/" at the end). kInvalidArgument: not absolute, too
 // long, or with "..".

@@ -36,6 +36,11 @@ Task<Result<PoolInfo>> Plane::add_pool(const AddPool& request) {
   for (KeptPool& other : pools.value()) {
     if (other->node == options_.node && other->path == path) pool = std::move(other);
   }
+  if (pool.revision != 0 && pool->state == LifeState::kDeleting) {
+    Status removed = co_await finish_removal(pool);
+    HF_CO_TRY(removed);
+    pool = KeptPool();
+  }
   if (pool.revision != 0 && pool->state == LifeState::kReady) {
     if (pool->size_bytes != 0 && request.size_bytes > pool->size_bytes) {
       co_return make_error(ErrorCode::kAlreadyExists,
@@ -127,7 +132,7 @@ Task<Result<PoolInfo>> Plane::pool_info(const PoolRecord& record, uint64_t provi
       }
     }
   } else if (record.state != LifeState::kReady) {
-    info.message = "not made yet";
+    info.message = record.state == LifeState::kDeleting ? "is being removed" : "not made yet";
   } else if (closed != closed_pools_.end()) {
     info.message = closed->second;
   } else {

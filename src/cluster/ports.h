@@ -47,6 +47,9 @@ class ReplicaHost {
   virtual Task<Result<PoolInfo>> open_pool(PoolId pool, std::string path) = 0;
   virtual Task<Result<PoolInfo>> pool_info(PoolId pool) = 0;
   virtual Task<Result<PoolInfo>> expand_pool(PoolId pool, uint64_t size_bytes) = 0;
+  // Nothing of it is left in this process and in the kernel; what lies in it stays. Success if it is not open. kInUse:
+  // a volume of it is.
+  virtual Task<Status> close_pool(PoolId pool) = 0;
 
   virtual Task<Status> create_replica(PoolId pool, ReplicaSpec spec) = 0;
   virtual Task<Status> delete_replica(PoolId pool, ReplicaId replica) = 0;

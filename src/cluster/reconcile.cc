@@ -68,7 +68,8 @@ Task<bool> Plane::converge_pools() {
   if (!pools.ok()) co_return false;
   bool well = true;
   for (KeptPool& pool : pools.value()) {
-    if (pool->node != options_.node || open_pools_.contains(pool->id)) continue;
+    const bool leaves = pool->state == LifeState::kDeleting;
+    if (pool->node != options_.node || (open_pools_.contains(pool->id) && !leaves)) continue;
     Result<Section> section = co_await enter("/pools");
     if (!section.ok()) co_return false;
     Result<std::optional<KeptPool>> now_there = co_await catalog_.pool(pool->id);
@@ -77,6 +78,11 @@ Task<bool> Plane::converge_pools() {
     if (now_there.value()->record.state == LifeState::kCreating) {
       Status done = co_await finish_pool(*now_there.value(), nullptr);
       well = well && (done.ok() || done.code() == ErrorCode::kNotFound);
+      continue;
+    }
+    if (now_there.value()->record.state == LifeState::kDeleting) {
+      Status gone = co_await finish_removal(*now_there.value());
+      well = well && gone.ok();
       continue;
     }
     Result<PoolInfo> opened = co_await ports_.host.open_pool(pool->id, pool->path);

@@ -195,8 +195,8 @@ Task<Status> StoreHost::check_not_anothers(PoolId pool, std::string path) {
   }
   if (there->pool != pool) {
     co_return make_error(ErrorCode::kAlreadyExists,
-                         "{} holds pool {} of this node already, which the state store does not know; restore state.db, "
-                         "or save its data (holdfast pool export) and remove it",
+                         "{} holds pool {} of this node already, which was removed (holdfast pool remove), or which the state "
+                         "store has forgotten; restore state.db, or save its data (holdfast pool export) and empty the place",
                          path, there->pool.to_string());
   }
   co_return Status();
@@ -249,6 +249,24 @@ Task<Result<cluster::PoolInfo>> StoreHost::expand_pool(PoolId pool, uint64_t siz
   Status seen = co_await (*there)->refresh_space();
   HF_CO_TRY(seen);
   co_return co_await pool_info(pool);
+}
+
+Task<Status> StoreHost::close_pool(PoolId pool) {
+  co_await opening_.lock();
+  MutexGuard guard(opening_);
+  if (const auto it = pools_.find(pool); it != pools_.end()) {
+    for (const auto& [replica, device] : devices_) {
+      if (it->second.pool->find(replica) == nullptr) continue;
+      co_return make_error(ErrorCode::kInUse, "a volume of pool {} is attached; detach it first, or restart holdfastd",
+                           it->second.path);
+    }
+    const std::unique_ptr<Pool> leaving = std::move(it->second.pool);
+    const std::string path = it->second.path;
+    pools_.erase(it);
+    Status stopped = co_await leaving->stop();
+    if (!stopped.ok()) HF_LOG(kWarn, "node", "pool_not_stopped path={} why=\"{}\"", path, stopped.error().to_string());
+  }
+  co_return co_await files_.close(pool);
 }
 
 ReplicaSpec StoreHost::store_spec(const cluster::ReplicaSpec& spec) {

@@ -46,6 +46,7 @@ class StoreHost : public cluster::ReplicaHost {
   Task<Result<cluster::PoolInfo>> open_pool(PoolId pool, std::string path) override;
   Task<Result<cluster::PoolInfo>> pool_info(PoolId pool) override;
   Task<Result<cluster::PoolInfo>> expand_pool(PoolId pool, uint64_t size_bytes) override;
+  Task<Status> close_pool(PoolId pool) override;
   Task<Status> create_replica(PoolId pool, cluster::ReplicaSpec spec) override;
   Task<Status> delete_replica(PoolId pool, ReplicaId replica) override;
   Task<Status> resize_replica(PoolId pool, ReplicaId replica, uint64_t size_bytes) override;

@@ -99,6 +99,7 @@ class FakeControl : public cluster::Control {
   Task<Result<std::vector<cluster::PoolInfo>>> list_pools() override { co_return none(); }
   Task<Result<cluster::PoolInfo>> inspect_pool(std::string) override { co_return none(); }
   Task<Result<cluster::PoolInfo>> expand_pool(std::string, uint64_t) override { co_return none(); }
+  Task<Result<cluster::PoolRemoval>> remove_pool(cluster::RemovePool) override { co_return none(); }
   Task<Result<std::vector<cluster::NodeInfo>>> list_nodes() override { co_return none(); }
   Task<Result<cluster::NodeInfo>> drain_node(std::string, bool) override { co_return none(); }
   Task<Result<cluster::NodeInfo>> check_decommission(std::string, bool) override { co_return none(); }

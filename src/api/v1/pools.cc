@@ -45,6 +45,23 @@ class Pools final : public v1::Pools::Service {
     return answer<cluster::PoolInfo>(
         context_, rpc, out, [this, pool, size] { return context_.control.expand_pool(pool, size); });
   }
+  grpc::Status Remove(grpc::ServerContext* rpc, const v1::RemovePoolRequest* in,
+                      v1::RemovePoolResponse* out) override {
+    cluster::RemovePool request;
+    request.pool = in->pool();
+    request.force = in->force();
+    request.missing_ok = in->missing_ok();
+    request.only_look = in->only_look();
+    auto done = context_.bridge.call<cluster::PoolRemoval>(
+        [this, request] { return context_.control.remove_pool(request); });
+    if (done.ok()) {
+      out->set_removed(done->removed);
+      if (!done->pool.id.is_nil()) fill(done->pool, out->mutable_pool());
+      for (const std::string& name : done->lost) out->add_lost_volumes(name);
+      for (const std::string& name : done->degraded) out->add_degraded_volumes(name);
+    }
+    return to_grpc(done, rpc);
+  }
 
  private:
   ServiceContext context_;

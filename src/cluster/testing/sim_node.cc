@@ -211,6 +211,18 @@ Task<Result<PoolInfo>> SimPorts::expand_pool(PoolId pool, uint64_t size_bytes) {
   co_return shown(pool);
 }
 
+Task<Status> SimPorts::close_pool(PoolId pool) {
+  Status come = co_await before("close_pool");
+  HF_CO_TRY(come);
+  const auto found = node_.pools.find(pool);
+  if (found == node_.pools.end()) co_return Status();
+  for (const auto& [id, replica] : found->second.replicas) {
+    if (replica.opened_by == life_.number()) co_return make_error(ErrorCode::kInUse, "close_pool: a volume is open");
+  }
+  found->second.opened_by.erase(life_.number());
+  co_return co_await after("close_pool");
+}
+
 Task<Status> SimPorts::create_replica(PoolId pool, ReplicaSpec spec) {
   Status come = co_await before("create_replica");
   HF_CO_TRY(come);

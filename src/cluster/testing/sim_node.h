@@ -132,6 +132,7 @@ class SimPorts : public ReplicaHost, public Exporter, public Mounter, public sta
   Task<Result<PoolInfo>> open_pool(PoolId pool, std::string path) override;
   Task<Result<PoolInfo>> pool_info(PoolId pool) override;
   Task<Result<PoolInfo>> expand_pool(PoolId pool, uint64_t size_bytes) override;
+  Task<Status> close_pool(PoolId pool) override;
   Task<Status> create_replica(PoolId pool, ReplicaSpec spec) override;
   Task<Status> delete_replica(PoolId pool, ReplicaId replica) override;
   Task<Status> resize_replica(PoolId pool, ReplicaId replica, uint64_t size_bytes) override;

@@ -59,7 +59,7 @@ class StepRun {
       if (case_.step == 0) expect_ok(first, "undisturbed");
       write_on(kMoreData);
     }
-    if (case_.rest_first && verb() == StepVerb::kDeleteLost) {
+    if (case_.rest_first && is(StepVerb::kDeleteLost, StepVerb::kGiveUpPool)) {
       co_await rig_.sleep(std::chrono::minutes(2));
       if (rig_.is_dead()) co_await come_back();
     } else if (case_.rest_first) {
@@ -78,6 +78,7 @@ class StepRun {
       expect_ok(again, "asked again");
     }
     if (is(StepVerb::kMountFirst, StepVerb::kMountAgain)) run_container("/m/v");
+    if (verb() == StepVerb::kGiveUpPool) co_await check_given_up();
     std::vector<VolumeInfo> volumes = co_await rest();
     co_await check(volumes);
     co_await take_all_down(rig_, volumes, 0, wrongs_);
@@ -123,10 +124,10 @@ class StepRun {
   }
 
   // ---- what was there before
-  Task<void> make(std::string name, uint64_t data) {
+  Task<void> make(std::string name, uint64_t data, std::string more = "") {
     CreateVolume request;
     request.name = name;
-    request.spec = spec::parse_volume_name("name=" + name + ",size=64M")->spec;
+    request.spec = spec::parse_volume_name("name=" + name + ",size=64M" + more)->spec;
     request.spec.explicit_keys = spec::KeySet();
     Result<VolumeInfo> made = co_await rig_.control().create_volume(request);
     expect(made.ok(), "prepare: create");
@@ -232,6 +233,42 @@ class StepRun {
     if (!lost_.empty()) rig_.node().pools.begin()->second.replicas.insert(std::move(lost_));
   }
 
+  Task<PoolId> add_second_pool() {
+    AddPool pool;
+    pool.path = "/pool2";
+    pool.io_class = 3;
+    Result<PoolInfo> added = co_await rig_.control().add_pool(pool);
+    expect(added.ok(), "prepare: second pool");
+    co_return added.ok() ? added->id : PoolId();
+  }
+  // Its disk is gone while its volume is mounted.
+  Task<void> lose_pool() {
+    const PoolId pool = co_await add_second_pool();
+    co_await make("g", 0, ",io_priority=high");
+    Result<MountInfo> mounted = co_await mount("g", "docker:gone");
+    expect(mounted.ok(), "prepare: holder");
+    co_await rig_.sleep(std::chrono::seconds(50));
+    co_await rig_.crash();
+    expect(rig_.node().pools.at(pool).replicas.size() == 1, "prepare: g is in the other pool");
+    rig_.node().pools.erase(pool);
+    Status up = co_await rig_.start();
+    expect_ok(up, "prepare: start without the pool");
+  }
+  // What had nothing elsewhere says so, and can be deleted.
+  Task<void> check_given_up() {
+    co_await rig_.sleep(std::chrono::minutes(2));
+    Result<VolumeInfo> g = co_await rig_.control().inspect_volume("g");
+    expect(g.ok() && g->state == VolumeState::kLost, "g is not lost");
+    if (g.ok()) {
+      expect(g->message.find("was removed") != std::string::npos, "g does not say why: " + g->message);
+      expect(g->replicas.at(0).state == ReplicaState::kLost, "its replica is not lost");
+    }
+    DeleteVolume request;
+    request.name = "g";
+    Status gone = co_await rig_.control().delete_volume(request);
+    expect_ok(gone, "delete what was lost");
+  }
+
   Task<void> prepare() {
     if (verb() == StepVerb::kAddPool) co_return;
     AddPool pool;
@@ -257,6 +294,8 @@ class StepRun {
       co_await rig_.sleep(std::chrono::seconds(50));
     }
     if (is_lost()) co_await lose_mounted();
+    if (verb() == StepVerb::kRemovePool) co_await add_second_pool();
+    if (verb() == StepVerb::kGiveUpPool) co_await lose_pool();
     if (verb() == StepVerb::kUnbind) {
       Status bound = co_await bind();
       expect_ok(bound, "prepare: bind");
@@ -313,6 +352,9 @@ class StepRun {
         return ask_add_pool();
       case StepVerb::kExpandPool:
         return ask_expand_pool();
+      case StepVerb::kRemovePool:
+      case StepVerb::kGiveUpPool:
+        return ask_remove_pool();
       case StepVerb::kStart:
         return ask_start();
       case StepVerb::kDetachLost:
@@ -402,6 +444,14 @@ class StepRun {
     Result<PoolInfo> grown = co_await rig_.control().expand_pool("/pool", 200 * kGiB);
     co_return status_of(grown);
   }
+  Task<Status> ask_remove_pool() {
+    RemovePool request;
+    request.pool = "/pool2";
+    request.force = verb() == StepVerb::kGiveUpPool;
+    request.missing_ok = true;
+    Result<PoolRemoval> removed = co_await rig_.control().remove_pool(request);
+    co_return status_of(removed);
+  }
   Task<Status> ask_start() {
     co_await rig_.crash();
     co_return co_await rig_.start();
@@ -422,7 +472,12 @@ class StepRun {
 
   Task<void> check(const std::vector<VolumeInfo>& volumes) {
     Result<std::vector<PoolInfo>> pools = co_await rig_.control().list_pools();
-    expect(pools.ok() && pools->size() == 1 && rig_.node().pools.size() == 1, "not one pool");
+    // What was in the one that is removed stays, and nobody has it open.
+    const size_t there = verb() == StepVerb::kRemovePool ? 2 : 1;
+    expect(pools.ok() && pools->size() == 1 && rig_.node().pools.size() == there, "not one pool");
+    for (const auto& [id, pool] : rig_.node().pools) {
+      if (pool.path == "/pool2") expect(!pool.opened_by.contains(rig_.node().living), "a removed pool is open");
+    }
     if (verb() == StepVerb::kAddPool) co_return;
     const VolumeInfo* other = find(volumes, "other");
     expect(other != nullptr && data_of(*other) == kOtherData, "another volume has changed");
@@ -537,6 +592,8 @@ const char* step_verb_name(StepVerb verb) {
                                     "UpdateSize",
                                     "AddPool",
                                     "ExpandPool",
+                                    "RemovePool",
+                                    "GiveUpPool",
                                     "Start",
                                     "DetachLost",
                                     "UnmountLost",

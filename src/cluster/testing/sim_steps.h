@@ -44,6 +44,8 @@ enum class StepVerb : uint8_t {
   kUpdateSize,
   kAddPool,
   kExpandPool,
+  kRemovePool,  // without volumes
+  kGiveUpPool,  // that is gone, with a volume that is attached
   kStart,  // of a daemon that takes a mounted volume over
   // Of a volume that was mounted when its daemon was killed, and whose replica is gone since.
   kDetachLost,
