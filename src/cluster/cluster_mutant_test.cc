@@ -75,7 +75,7 @@ INSTANTIATE_TEST_SUITE_P(
                     Case{"FormatNotIntended", ControlMutant::kFormatNotIntended, 100, StepVerb::kMountFirst},
                     Case{"NotFrozen", ControlMutant::kNotFrozen, 10, StepVerb::kSnapshotFrozen},
                     Case{"FreezeNotIntended", ControlMutant::kFreezeNotIntended, 100, StepVerb::kSnapshotFrozen},
-                    Case{"HalfMadeHandedOut", ControlMutant::kHalfMadeHandedOut, 1500}),
+                    Case{"HalfMadeHandedOut", ControlMutant::kHalfMadeHandedOut, 10000}),
     [](const auto& info) { return std::string(info.param.name); });
 
 }  // namespace
