@@ -172,3 +172,43 @@ def docker_table(results):
 def render(results):
     tables = (head, io_tables, snapshot_table, node_table, docker_table)
     return "\n".join(line for table in tables for line in table(results)) + "\n"
+
+
+FAILOVER = (
+    ("takeover_killed", "node of the container killed: until the first write on another node", 1.0),
+    ("takeover_frozen", "node of the container frozen: the same", 2.0),
+    ("takeover_cut", "node of the container cut off: the same", 2.0),
+    ("move", "planned move: from the unmount to the first write", 0.15),
+    ("stall_killed", "a replica's node killed: longest write", 0.6),
+    ("stall_frozen", "a replica's node frozen: longest write", 1.0),
+    ("stall_cut", "a replica's node cut off: longest write", 1.0),
+)
+
+
+def render_failover(results):
+    cases = results["failover"]
+    lines = head(results)
+    if "error" in cases:
+        lines += [f"**{cases['error']}.**", ""]
+    lines += ["Three nodes on this one machine, a volume of three replicas, ext4, one writer of durable 4 KiB. Seconds. etcd: the node that dies led it "
+              "in so many of the cases, and the others had to agree on another leader first.", "",
+              row("case", "median", "worst", "aim, worst", "met", "repetitions", "etcd"), row(*["---"] * 7)]
+    for name, text, aim in FAILOVER:
+        case = cases.get(name) or {}
+        led = sum(1 for note in case.get("notes", []) if note.get("etcd_led"))
+        lines.append(row(text, show(case.get("median_s"), "{:.3f}"), show(case.get("high_s"), "{:.3f}"), f"<= {aim}",
+                         verdict(case.get("high_s"), lambda v, aim=aim: v <= aim), show(case.get("count")),
+                         led if case and name != "move" else "-"))
+    data = cases.get("data_path") or {}
+    lines += ["", "### The data path of three replicas", "",
+              "Through one node's NBD socket, by fio, which starts from its own processor time; the daemons share the machine's processors.", "",
+              row("durable 4 KiB random write", "measured", "aim", "met"), row(*["---"] * 4),
+              row("depth 1, us", show(data.get("qd1_ours_us"), "{:.0f}"), "", ""),
+              row("the floor, us: bare O_DIRECT, O_DSYNC write", show(data.get("qd1_bare_us"), "{:.0f}"), "", ""),
+              row("the floor, us: 4 KiB over loopback and back", show(data.get("qd1_round_trip_us"), "{:.0f}"), "", ""),
+              row("depth 1 / the floor", show(data.get("qd1_ratio"), "{:.2f}"), "<= 1.35",
+                  verdict(data.get("qd1_ratio"), lambda v: v <= 1.35)),
+              row("depth 32, per second", show(data.get("qd32_per_second"), "{:.0f}"), "", ""),
+              row("depth 32, us of processor per write, all three daemons", show(data.get("qd32_cpu_us"), "{:.1f}"), "<= 45",
+                  verdict(data.get("qd32_cpu_us"), lambda v: v <= 45)), ""]
+    return "\n".join(lines)

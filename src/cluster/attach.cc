@@ -174,7 +174,7 @@ Task<Status> Plane::bring_up(View& view, ExportKind kind) {
   if (found != served_.end()) {
     device = found->second.device;
   } else {
-    Result<std::shared_ptr<BlockDevice>> opened = co_await open_device(record, attachment.epoch);
+    Result<std::shared_ptr<BlockDevice>> opened = co_await open_device(record, attachment.epoch, view.away);
     HF_CO_TRY(opened);
     device = std::move(opened).value();
   }
@@ -185,6 +185,7 @@ Task<Status> Plane::bring_up(View& view, ExportKind kind) {
     served_.erase(record.id);
     co_return exported.error();
   }
+  HF_LOG(kInfo, "cluster", "exported volume={} device={}", record.name, exported->device);
   Served& served = served_[record.id];
   served.device = std::move(device);
   served.epoch = attachment.epoch;

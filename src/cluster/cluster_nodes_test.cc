@@ -213,6 +213,42 @@ Task<void> dies_and_returns(SimCluster& cluster) {
 }
 TEST(ClusterNodes, AVolumeOfADeadNodeIsTakenOver) { play(3, dies_and_returns); }
 
+Task<void> start_later(SimCluster& cluster, size_t node, Duration after) {
+  co_await cluster.sleep(after);
+  Status back = co_await cluster.start(node);
+  EXPECT_TRUE(back.ok());
+}
+
+// A daemon that is restarted in order, under a container: nobody takes the volume from it meanwhile. One that was killed
+// has no such time.
+Task<void> restarts(SimCluster& cluster) {
+  const CreateVolume request = volume_of("db", 3);
+  const VolumeId id = co_await made(cluster, 0, request);
+  const MountVolume first = mount_of("db", "docker:1");
+  Status at_a = co_await mounted(cluster, 0, first);
+  EXPECT_TRUE(at_a.ok());
+  cluster.node(0).containers["c1"] = cluster.node(0).exports.at(id).device;
+  co_await cluster.stop(0);
+  Gate starting;
+  (void)spawn(starting, start_later(cluster, 0, std::chrono::milliseconds(200)));
+  const MountVolume second = mount_of("db", "docker:2");
+  Status at_b = co_await mounted(cluster, 1, second);
+  EXPECT_EQ(at_b.code(), ErrorCode::kInUse) << at_b.error().to_string();
+  co_await starting.close();
+  EXPECT_TRUE(cluster.write(0, id)) << "its container goes on";
+  co_await cluster.crash(0);
+  const int64_t began = cluster.loop().now();
+  at_b = co_await mounted(cluster, 1, second);
+  EXPECT_TRUE(at_b.ok()) << at_b.error().to_string();
+  EXPECT_LT(cluster.loop().now() - began, 400'000'000);
+  Status back = co_await cluster.start(0);
+  EXPECT_TRUE(back.ok());
+  cluster.node(0).containers.clear();
+  co_await cluster.sleep(kLong);
+  EXPECT_TRUE(cluster.node(0).exports.empty());
+}
+TEST(ClusterNodes, ARestartIsWaitedForAndADeathIsNot) { play(3, restarts); }
+
 Task<void> reboots(SimCluster& cluster) {
   const CreateVolume request = volume_of("db", 2);
   const VolumeId id = co_await made(cluster, 0, request);

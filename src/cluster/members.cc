@@ -14,6 +14,11 @@ std::string member_lock(VolumeId volume) {
   return "/members/" + volume.to_string();
 }
 
+// A daemon that is restarted in order refuses for a moment, and its users wait for it: not taken for
+// dead before that is over.
+constexpr Duration kRestartGrace = std::chrono::milliseconds(500);
+constexpr Duration kRestartPause = std::chrono::milliseconds(100);
+
 // Somebody took the volume over in the middle: the operation starts again from what is recorded by
 // then.
 Error as_conflict(const Error& error) {
@@ -169,9 +174,9 @@ Task<Status> Plane::remove_cut(MemberRecord member, SnapshotId snapshot) {
 // ---- The device ---------------------------------------------------------------------------------
 
 Task<Result<std::shared_ptr<BlockDevice>>> Plane::open_device(const VolumeRecord& record,
-                                                              uint64_t epoch) {
+                                                              uint64_t epoch, NodeId away) {
   if (record.replicated) {
-    Result<std::shared_ptr<BlockDevice>> opened = co_await ports_.volumes->open(record.id);
+    Result<std::shared_ptr<BlockDevice>> opened = co_await ports_.volumes->open(record.id, away);
     if (!opened.ok()) co_return as_conflict(opened.error());
     co_return std::move(opened);
   }
@@ -212,7 +217,8 @@ Task<Status> Plane::through_device(const View& view, VolumeStep step) {
   const VolumeId volume = view.volume->id;
   const bool served = ports_.volumes->is_open(volume) && !ports_.volumes->is_fenced(volume);
   if (!served) {
-    Result<std::shared_ptr<BlockDevice>> opened = co_await ports_.volumes->open(volume);
+    const NodeId nobody;
+    Result<std::shared_ptr<BlockDevice>> opened = co_await ports_.volumes->open(volume, nobody);
     if (!opened.ok()) co_return as_conflict(opened.error());
   }
   Status done = co_await step(volume);
@@ -238,6 +244,20 @@ Task<Status> Plane::configure(const VolumeRecord& record) {
 
 // ---- Who has it ---------------------------------------------------------------------------------
 
+// One that refuses has died, unless it has given the volume back before: then it is being restarted.
+Task<Status> Plane::ask_to_let_go(VolumeId volume, NodeId other) {
+  const MonoTime give_up = ports_.clock.now() + kRestartGrace;
+  while (true) {
+    Status gone = co_await ports_.peers->node(other).let_go(volume);
+    if (gone.code() != ErrorCode::kUnavailable || ports_.clock.now() >= give_up) co_return gone;
+    Result<bool> released = co_await ports_.volumes->is_released(volume);
+    if (!released.ok() || !released.value()) co_return gone;
+    HF_PROBE("cluster.restart_waited_for");
+    Status slept = co_await ports_.clock.sleep_for(kRestartPause, CancelToken());
+    HF_CO_TRY(slept);
+  }
+}
+
 // Attached on another node: asked to let go. It does unless somebody uses it there; a node that does
 // not answer is not waited for, since it is fenced before anything is served here.
 Task<Status> Plane::take_from_other(View& view, bool force) {
@@ -247,7 +267,7 @@ Task<Status> Plane::take_from_other(View& view, bool force) {
   if (!record.replicated || ports_.peers == nullptr) {
     co_return make_error(ErrorCode::kInUse, "{}, which holds its only copy; detach it there first", where);
   }
-  Status gone = co_await ports_.peers->node(other).let_go(record.id);
+  Status gone = co_await ask_to_let_go(record.id, other);
   const bool silent = gone.code() == ErrorCode::kUnavailable || gone.code() == ErrorCode::kTimeout ||
                       gone.code() == ErrorCode::kNotFound;
   if (gone.ok()) {
@@ -271,6 +291,7 @@ Task<Status> Plane::take_from_other(View& view, bool force) {
          gone.error().message());
   // The record becomes ours with the epoch, in begin_serving().
   view.taken_from = other;
+  if (silent) view.away = other;
   const Stamp stamp = view.attachment->record.stamp;
   view.attachment->record = own_attachment(record.id);
   view.attachment->record.stamp = stamp;

@@ -125,6 +125,7 @@ Task<Status> Plane::ensure_primary(View& view, bool* unrecorded) {
     HF_CO_TRY(cleared);
     Status mounted = co_await ports_.mounter.mount(attachment.device, path, fs);
     HF_CO_TRY(mounted);
+    HF_LOG(kInfo, "cluster", "mounted volume={} path={}", record.name, path);
   }
   bool grew = false;
   if (record.fs.bytes < record.size_bytes) {

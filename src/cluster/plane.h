@@ -34,6 +34,7 @@ struct View {
   KeptVolume volume;
   std::optional<KeptAttachment> attachment;
   NodeId taken_from;  // by take_from_other(), without its consent; recorded by begin_serving()
+  NodeId away;        // the same where it did not answer
 };
 
 // The right to work on a volume (or two).
@@ -138,13 +139,15 @@ class Plane {
   Task<Status> move_replica(const VolumeRecord& record, MemberRecord member);
   Task<Status> restore_replica(const VolumeRecord& record, MemberRecord member);
   Task<Status> remove_cut(MemberRecord member, SnapshotId snapshot);
-  Task<Result<std::shared_ptr<BlockDevice>>> open_device(const VolumeRecord& record, uint64_t epoch);
+  Task<Result<std::shared_ptr<BlockDevice>>> open_device(const VolumeRecord& record, uint64_t epoch,
+                                                         NodeId away);
   Task<Status> close_device(const VolumeRecord& record);
   Task<Status> through_device(const View& view, VolumeStep step);
   Task<Status> configure(const VolumeRecord& record);
   Task<Result<std::optional<View>>> enter_by_id(VolumeId volume, Section* section);
   // The volume is attached nowhere afterwards, or `view.attachment` is this node's, to be begun.
   Task<Status> take_from_other(View& view, bool force);
+  Task<Status> ask_to_let_go(VolumeId volume, NodeId other);
   AttachmentRecord own_attachment(VolumeId volume) const;
   Task<Result<std::string>> expel(const VolumeRecord& record, const ExportInfo* orphan);
   Task<Result<std::string>> expel_device(const VolumeRecord& record, const ExportInfo* orphan);

@@ -96,8 +96,11 @@ class VolumeHost {
   virtual Task<Status> forget(VolumeId volume) = 0;
   // Takes it over and serves it on this node. kUnavailable: no member that is in sync answers;
   // kFenced, kConflict: another node took it meanwhile; kFailedPrecondition: in quarantine. One at a
-  // time per volume: success, with the same device, while it is open and not fenced.
-  virtual Task<Result<std::shared_ptr<BlockDevice>>> open(VolumeId volume) = 0;
+  // time per volume: success, with the same device, while it is open and not fenced. `away`: a node that
+  // was just found not to answer (or none), whose replica is not waited for where another one answers.
+  virtual Task<Result<std::shared_ptr<BlockDevice>>> open(VolumeId volume, NodeId away) = 0;
+  // Whether who had it last has given it back in order, as a daemon does that is stopped or restarted.
+  virtual Task<Result<bool>> is_released(VolumeId volume) = 0;
   // In order: what is in flight ends, and the next one need not wait. Success if it is not open. Its
   // device answers with errors afterwards.
   virtual Task<Status> close(VolumeId volume) = 0;

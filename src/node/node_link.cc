@@ -19,9 +19,7 @@ using nlohmann::json;
 
 constexpr size_t kHeadBytes = 8;
 constexpr Duration kQuestionWithin = 5s;  // from the connection to the question's last byte
-// A daemon that is being restarted refuses for a moment: not taken for dead before that is over.
-constexpr Duration kRestartGrace = 500ms;
-constexpr Duration kRestartPause = 100ms;
+constexpr Duration kAcceptPause = 100ms;  // after an accept that failed
 constexpr size_t kMaxListed = 1000;
 
 Error broken(std::string_view why) {
@@ -216,15 +214,7 @@ class NodeLink::Calls final : public cluster::NodeCalls {
     HF_CO_TRY(answer);
     co_return Status();
   }
-  Task<Status> let_go(VolumeId volume) override {
-    const MonoTime give_up = link_.world_.clock.now() + kRestartGrace;
-    for (;;) {
-      Status done = co_await simple("let_go", volume);
-      if (done.code() != ErrorCode::kUnavailable || link_.world_.clock.now() >= give_up) co_return done;
-      Status slept = co_await link_.world_.clock.sleep_for(kRestartPause, CancelToken(link_.stopping_));
-      if (!slept.ok()) co_return done;
-    }
-  }
+  Task<Status> let_go(VolumeId volume) override { return simple("let_go", volume); }
   Task<Status> cut(cluster::CreateSnapshot request) override {
     json question = question_of("cut");
     question["volume"] = request.volume;
@@ -379,7 +369,7 @@ Task<void> NodeLink::accept_all() {
     if (stream.code() == ErrorCode::kClosed || stream.code() == ErrorCode::kCancelled) co_return;
     if (!stream.ok()) {
       HF_LOG(kWarn, "node", "link_accept why=\"{}\"", stream.error().to_string());
-      Status slept = co_await world_.clock.sleep_for(kRestartPause, CancelToken(stopping_));
+      Status slept = co_await world_.clock.sleep_for(kAcceptPause, CancelToken(stopping_));
       if (!slept.ok()) co_return;
       continue;
     }

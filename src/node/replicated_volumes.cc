@@ -118,7 +118,13 @@ Task<Status> ReplicatedVolumes::forget(VolumeId volume) {
   co_return make_error(ErrorCode::kConflict, "the configuration of volume {} has changed meanwhile", volume.to_string());
 }
 
-Task<Result<std::shared_ptr<BlockDevice>>> ReplicatedVolumes::open(VolumeId volume) {
+Task<Result<bool>> ReplicatedVolumes::is_released(VolumeId volume) {
+  Result<StoredConfig> stored = co_await configs_.load(volume);
+  HF_CO_TRY(stored);
+  co_return stored->config.phase == VolumePhase::kDetached;
+}
+
+Task<Result<std::shared_ptr<BlockDevice>>> ReplicatedVolumes::open(VolumeId volume, NodeId away) {
   const auto there = open_.find(volume);
   if (there != open_.end()) {
     const std::shared_ptr<Open> open = there->second;
@@ -133,6 +139,7 @@ Task<Result<std::shared_ptr<BlockDevice>>> ReplicatedVolumes::open(VolumeId volu
   spec.volume = volume;
   spec.node = identity_.node;
   spec.instance = world_.random.next();
+  spec.away = away;
   Result<std::unique_ptr<Coordinator>> taken = co_await Coordinator::take_over(spec);
   if (!taken.ok()) {
     co_await opened->ports->close();

@@ -46,7 +46,8 @@ class ReplicatedVolumes final : public cluster::VolumeHost, public ReplicaDirect
   Task<Status> configure(VolumeId volume, LineageId lineage, std::vector<cluster::MemberInfo> members,
                          uint64_t epoch) override;
   Task<Status> forget(VolumeId volume) override;
-  Task<Result<std::shared_ptr<BlockDevice>>> open(VolumeId volume) override;
+  Task<Result<std::shared_ptr<BlockDevice>>> open(VolumeId volume, NodeId away) override;
+  Task<Result<bool>> is_released(VolumeId volume) override;
   Task<Status> close(VolumeId volume) override;
   Task<void> abandon(VolumeId volume) override;
   bool is_open(VolumeId volume) const override { return open_.contains(volume); }

@@ -46,6 +46,7 @@ struct CoordinatorSpec {
   NodeId node;
   uint64_t instance = 0;  // random per coordinator
   CancelToken give_up;    // the takeover ends soon, with kClosed
+  NodeId away;            // was just found not to answer: its members are not waited for
   Clock& clock;
   ConfigStore& configs;
   PortFactory& ports;

@@ -133,6 +133,9 @@ class CoordinatorCore {
   Task<void> abandon();
 
  private:
+  // --- takeover.cc, more below
+  bool may_still_come(uint8_t wanted, MonoTime start) const;
+
   // --- barrier.cc
   Task<Status> remove_everywhere(SnapshotId id);
 

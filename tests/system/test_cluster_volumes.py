@@ -1,6 +1,8 @@
 #!/usr/bin/python3
-"""Volumes with replicas on three real nodes: a node is killed, cut off, comes back; every line that was acknowledged is there."""
+"""Volumes with replicas on three real nodes: a node is killed, frozen, cut off, comes back; every line that was acknowledged is there,
+the replicas are alike to the byte, and the file system is whole."""
 import os
+import signal
 import sys
 import time
 
@@ -8,24 +10,12 @@ sys.path[:0] = [os.path.dirname(os.path.abspath(__file__)), os.path.dirname(os.p
 
 import pyunit  # noqa: E402
 from harness import wait_until  # noqa: E402
-from harness.cluster import ClusterTest, Writer  # noqa: E402
+from harness.cluster import ClusterTest, Frozen, Writer, etcd_of  # noqa: E402
 
 IN_USE = 7
 
 
 class ClusterVolumes(ClusterTest):
-    def three(self, pools=3):
-        first = self.node("n1")
-        first.json("cluster", "init", timeout=180)
-        nodes = [first] + [self.join(first, name) for name in ("n2", "n3")]
-        self.wait_voters(nodes, 3)
-        for node in nodes[:pools]:
-            node.add_pool("1G")
-        for node in nodes:
-            wait_until("all nodes to be seen online", lambda node=node: all(n["online"] for n in node.json("node", "list")["nodes"])
-                       and len(node.json("node", "list")["nodes"]) == 3, seconds=30)
-        return nodes
-
     def mount(self, node, name, folder="at"):
         point = node.host.path(folder)
         os.makedirs(point, exist_ok=True)
@@ -61,6 +51,18 @@ class ClusterVolumes(ClusterTest):
         wait_until("every replica to be in sync", lambda: all(self.in_sync(node, "db")), seconds=60)
         wait_until("all to be well", lambda: node.json("status")["healthy"], seconds=60)
 
+    def check_replicas(self, nodes, at):
+        """Unmounted from `at`; then its device on each node, which reads its own replica first, is the same, and fsck finds nothing."""
+        at.holdfast("volume", "unmount", "db", at.host.path("at"))
+        sums = {}
+        for node in nodes:
+            device = node.json("volume", "attach", "db")["attachment"]["device"]
+            if not sums:
+                node.host.run(["e2fsck", "-fn", device], timeout=60)
+            sums[node] = node.host.run(["sh", "-c", f"dd if={device} iflag=direct bs=1M status=none | sha256sum"]).stdout
+            node.holdfast("volume", "detach", "db")
+        self.assertEqual(len(set(sums.values())), 1, f"the replicas differ: {sums}")
+
     def begin(self):
         """A volume on three nodes, used on the first."""
         nodes = self.three()
@@ -78,7 +80,7 @@ class ClusterVolumes(ClusterTest):
         self.assertIn("n1", refused.stderr)
         second = self.take_over(two, writer, one.kill9)
         one.start(120)
-        self.assertNotEqual(writer.process.wait(60), 0, "it wrote on after its volume was taken over")
+        self.old_writer_ends(writer)
         self.all_well(two)
         # A replica's node dies: a pause, no error, and it is copied what it missed.
         three.kill9()
@@ -99,9 +101,10 @@ class ClusterVolumes(ClusterTest):
         wait_until("the writer to go on after all were killed", lambda: second.lines() > lines + 100, seconds=60)
         second.finish(self)
         self.all_well(one)
+        self.check_replicas([one, two, three], two)
 
     def test_a_node_that_is_cut_off(self):
-        (one, two, _), writer = self.begin()
+        (one, two, three), writer = self.begin()
 
         def unplugged():
             self.lan.unplug(one.host)
@@ -110,7 +113,7 @@ class ClusterVolumes(ClusterTest):
         second = self.take_over(two, writer, unplugged)
         self.assertIsNone(writer.process.poll(), "cut off it knows nothing of the takeover: it waits")
         self.lan.replug(one.host)
-        self.assertNotEqual(writer.process.wait(60), 0, "it wrote on after its volume was taken over")
+        self.old_writer_ends(writer)
         self.all_well(two)
         second.finish(self)
         try:
@@ -118,6 +121,87 @@ class ClusterVolumes(ClusterTest):
         except AssertionError:
             print(one.json("status"), one.logs(40))
             raise
+        self.check_replicas([one, two, three], two)
+
+    def old_writer_ends(self, writer):
+        self.assertNotEqual(writer.process.wait(60), 0, "it wrote on after its volume was taken over")
+
+    def test_a_frozen_node(self):
+        (one, two, three), writer = self.begin()
+
+        def frozen():
+            ice.append(Frozen(one))
+            self.addCleanup(ice[0].thaw)
+
+        ice = []
+        second = self.take_over(two, writer, frozen)
+        self.assertIsNone(writer.process.poll(), "its node stands still")
+        ice[0].thaw()
+        self.old_writer_ends(writer)
+        self.all_well(two)
+        second.finish(self)
+        self.check_replicas([one, two, three], two)
+
+    def test_a_node_that_is_cut_off_in_one_direction(self):
+        """It hears nobody; then the next one is heard by nobody."""
+        nodes, writer = self.begin()
+        one, two, three = nodes
+        hosts = [node.host for node in nodes]
+
+        def deaf():
+            self.lan.deafen(one.host, [two.host, three.host])
+
+        def mute():
+            self.lan.mute(two.host, [one.host, three.host])
+
+        self.addCleanup(self.lan.hear, hosts)
+        second = self.take_over(two, writer, deaf)
+        self.lan.hear(hosts)
+        self.old_writer_ends(writer)
+        self.all_well(two)
+        lines = second.lines() - 1
+        mute()
+        place, took = self.mount(three, "db")
+        print(f"mounted on another node {took:.2f} s after: mute")
+        self.check_lines(three, os.path.join(place, "more"), lines)
+        self.lan.hear(hosts)
+        self.old_writer_ends(second)
+        third = self.writer(three, place, "most")
+        wait_until("lines of the third writer", lambda: third.lines() > 100)
+        self.all_well(three)
+        third.finish(self)
+        self.check_replicas(nodes, three)
+
+    def test_etcd_loses_its_majority(self):
+        """What writes goes on; what needs etcd waits, and then goes on."""
+        nodes, writer = self.begin()
+        members = [etcd_of(node.host) for node in nodes[1:]]
+        for pid in members:
+            os.kill(pid, signal.SIGSTOP)
+            self.addCleanup(os.kill, pid, signal.SIGCONT)
+        before = writer.lines()
+        asked = nodes[0].host.start([nodes[0].client, *nodes[0].client_options, "volume", "create", "late", "--size", "16M", "--repl", "3"],
+                                    nodes[0].host.path("create.log"))
+        wait_until("the writer to go on without etcd", lambda: writer.lines() > before + 300)
+        self.assertIsNone(asked.poll(), "nothing is created without etcd")
+        for pid in members:
+            os.kill(pid, signal.SIGCONT)
+        self.assertEqual(asked.wait(60), 0)
+        self.assertIn("late", nodes[1].volumes())
+        self.all_well(nodes[0])
+        writer.finish(self)
+        self.check_replicas(nodes, nodes[0])
+        nodes[2].holdfast("volume", "delete", "late", "--yes")
+
+    def test_daemons_restarted_in_turn(self):
+        nodes, writer = self.begin()
+        for node in nodes:
+            before = writer.lines()
+            node.restart(120)
+            wait_until("the writer to go on", lambda: writer.lines() > before + 50)
+            self.all_well(node)
+        writer.finish(self)
+        self.check_replicas(nodes, nodes[0])
 
     def test_a_planned_move(self):
         (one, two, three), writer = self.begin()

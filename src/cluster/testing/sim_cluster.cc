@@ -32,7 +32,13 @@ class SimCluster::Volumes final : public VolumeHost {
     cluster_.shared_.erase(found);
     co_return co_await pass("forget");
   }
-  Task<Result<std::shared_ptr<BlockDevice>>> open(VolumeId volume) override {
+  Task<Result<bool>> is_released(VolumeId volume) override {
+    Status come = co_await pass("is_released");
+    HF_CO_TRY(come);
+    const auto found = cluster_.shared_.find(volume);
+    co_return found != cluster_.shared_.end() && found->second.owner == nullptr;
+  }
+  Task<Result<std::shared_ptr<BlockDevice>>> open(VolumeId volume, NodeId) override {
     Status come = co_await pass("open");
     HF_CO_TRY(come);
     const auto found = cluster_.shared_.find(volume);
@@ -441,6 +447,10 @@ Task<void> SimCluster::stop(size_t node) {
   Status stopped = co_await member.life->control.stop();
   (void)stopped.ok();
   co_await member.life->store.close();
+  // In order: what it served it gives back.
+  for (auto& [volume, shared] : shared_) {
+    if (shared.owner == &member && shared.incarnation == member.incarnations) shared.owner = nullptr;
+  }
   member.life.reset();
   ++member.incarnations;
 }

@@ -53,8 +53,8 @@ struct EtcdMemberOptions {
   EtcdTlsFiles peer_tls;
   uint64_t quota_bytes = uint64_t{2} << 30;
   uint32_t keep_history_minutes = 60;  // then compacted
-  uint32_t heartbeat_ms = 100;
-  uint32_t election_ms = 1000;
+  uint32_t heartbeat_ms = 50;
+  uint32_t election_ms = 250;
   // For the first answer, which one of several members gives only when enough of them are up; without
   // `wait` it does not matter whether it answers.
   Duration patience = std::chrono::seconds(15);

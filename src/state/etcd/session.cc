@@ -9,7 +9,7 @@ namespace hf::state {
 namespace {
 
 constexpr Duration kPause = 30ms;        // between two attempts
-constexpr Duration kProbeAgain = 100ms;  // of an endpoint that does not serve
+constexpr Duration kProbeAgain = 30ms;   // of an endpoint that does not serve
 constexpr int kMaxRenewals = 2;          // of the token, in one operation
 constexpr size_t kMaxWords = 300;        // of somebody else's message in ours
 
@@ -81,7 +81,8 @@ EtcdSession::EtcdSession(World& world, EtcdOptions options)
       fs_(world.fs),
       options_(std::move(options)),
       mailbox_(std::make_shared<Mailbox>(world.loop)),
-      cluster_id_(options_.expect_etcd) {}
+      cluster_id_(options_.expect_etcd),
+      quick_patience_(options_.attempt_timeout / 4) {}
 
 EtcdSession::~EtcdSession() {
   HF_ASSERT(closing_.is_cancelled(), "an etcd session destroyed before close()");
@@ -369,6 +370,14 @@ std::optional<Error> EtcdSession::after_failure(EtcdEndpoint& endpoint, CallKind
   }
   if (verdict.again) return std::nullopt;
   return error_of(verdict, endpoint, what, status);
+}
+
+// A slow etcd is given four times what it took, one that did not answer twice as long as before.
+void EtcdSession::learn_patience(Duration took, const grpc::Status& status) {
+  Duration next = quick_patience_;
+  if (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED) next = quick_patience_ * 2;
+  if (status.ok()) next = took * 4;
+  quick_patience_ = std::clamp(next, options_.attempt_timeout / 4, options_.attempt_timeout);
 }
 
 Task<Status> EtcdSession::pause_before_next(MonoTime deadline, const Error& last) {

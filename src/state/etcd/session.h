@@ -67,9 +67,12 @@ class EtcdSession {
   ~EtcdSession();  // after close()
 
   // `what` names the operation in errors. kUnavailable: did not happen. kAmbiguous: writes.
+  // `quick`: a write whose caller asks again where it is ambiguous (state/txn_retry.h). A member whose
+  // leader has just died takes a write and never answers it, so such a one is waited for as long as
+  // this etcd takes for its writes, not for as long as an etcd may take.
   template <typename Request, typename Response>
   Task<Result<Response>> call(CallKind kind, const char* what, EtcdCall<Request, Response> start,
-                              Request request);
+                              Request request, bool quick = false);
 
   // An endpoint that serves, with a token at hand. kUnavailable at `deadline`, kClosed.
   Task<Result<EtcdEndpoint*>> pick(MonoTime deadline);
@@ -129,6 +132,7 @@ class EtcdSession {
   std::optional<Error> after_failure(EtcdEndpoint& endpoint, CallKind kind, const char* what,
                                      const grpc::Status& status, int* renewals);
   Task<Status> pause_before_next(MonoTime deadline, const Error& last);
+  void learn_patience(Duration took, const grpc::Status& status);
   template <typename Request, typename Response>
   Task<grpc::Status> send(EtcdEndpoint& endpoint, EtcdCall<Request, Response> start,
                           std::shared_ptr<Attempt<Request, Response>> attempt);
@@ -144,6 +148,7 @@ class EtcdSession {
   std::string token_;
   bool auth_is_off_ = false;
   Mutex token_mutex_;
+  Duration quick_patience_;
   std::list<std::function<void()>> listeners_;
   std::list<CancelSource*> waiting_;  // in pick()
   std::set<grpc::ClientContext*> active_;
@@ -167,7 +172,8 @@ Task<grpc::Status> EtcdSession::send(EtcdEndpoint& endpoint, EtcdCall<Request, R
 
 template <typename Request, typename Response>
 Task<Result<Response>> EtcdSession::call(CallKind kind, const char* what,
-                                         EtcdCall<Request, Response> start, Request request) {
+                                         EtcdCall<Request, Response> start, Request request,
+                                         bool quick) {
   Gate::Pass pass(gate_);
   if (!pass) co_return make_error(ErrorCode::kClosed, "{}: the state store was closed", what);
   const MonoTime deadline = clock_.now() + options_.call_timeout;
@@ -177,9 +183,11 @@ Task<Result<Response>> EtcdSession::call(CallKind kind, const char* what,
     Result<EtcdEndpoint*> endpoint = co_await pick(deadline);
     if (!endpoint.ok()) co_return endpoint.error().with_context(what);
     auto attempt = std::make_shared<Attempt<Request, Response>>(shared);
-    dress(attempt->context,
-          std::min(options_.attempt_timeout, std::max(deadline - clock_.now(), Duration(1ms))));
+    const MonoTime began = clock_.now();
+    const Duration patience = quick ? quick_patience_ : options_.attempt_timeout;
+    dress(attempt->context, std::min(patience, std::max(deadline - began, Duration(1ms))));
     grpc::Status status = co_await send(**endpoint, start, attempt);
+    if (quick) learn_patience(clock_.now() - began, status);
     if (status.ok()) {
       if (attempt->response.header().cluster_id() == cluster_id_) {
         co_return std::move(attempt->response);

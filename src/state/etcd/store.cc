@@ -69,6 +69,9 @@ void start_keep_alive(EtcdEndpoint& at, grpc::ClientContext* context,
   new KeepAlive(at, context, request, answer, std::move(done));
 }
 
+// What changes more than a few keys (records that are moved) takes its time.
+constexpr size_t kQuickOps = 8;
+
 size_t next_part(size_t seen, size_t bytes) {
   const size_t average = std::max<size_t>(bytes / std::max<size_t>(seen, 1), 1);
   return std::clamp(kPartBytes / average, kFirstPart, kMaxPageEntries);
@@ -189,8 +192,9 @@ Task<Result<TxnOutcome>> EtcdStore::transact(Txn txn) {
   HF_CO_TRY(checked);
   const std::string& prefix = session_->options().prefix;
   TxnRequest request = txn_request(txn, prefix);
+  const bool quick = txn.ops().size() <= kQuickOps;
   Result<TxnResponse> answer =
-      co_await session_->call(CallKind::kWrite, "write", &start_txn, std::move(request));
+      co_await session_->call(CallKind::kWrite, "write", &start_txn, std::move(request), quick);
   HF_CO_TRY(answer);
   Result<TxnOutcome> outcome = txn_outcome(*answer, txn, prefix);
   if (!outcome.ok() && answer->succeeded()) {

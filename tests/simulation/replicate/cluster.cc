@@ -224,7 +224,7 @@ Task<Result<StoredConfig>> SimCluster::config() {
   co_return co_await driver_configs_.load(volume_);
 }
 
-Task<Status> SimCluster::attach(Node& node) {
+Task<Status> SimCluster::attach(Node& node, NodeId away) {
   Daemon& daemon = *node.daemon;
   if (daemon.attachment != nullptr) co_return make_error(ErrorCode::kInUse, "attached already");
   auto at = std::make_shared<Attachment>();
@@ -242,6 +242,9 @@ Task<Status> SimCluster::attach(Node& node) {
   spec.node = node.id;
   spec.instance = ++instances_;
   spec.give_up = CancelToken(at->give_up);
+  spec.away = away;
+  // Right or wrong, it decides how long is waited, never what is safe.
+  if (shape_.clients > 0 && prng_.chance(1, 2)) spec.away = nodes_[prng_.below(size())]->id;
   Result<std::unique_ptr<Coordinator>> taken = co_await Coordinator::take_over(spec);
   if (!taken.ok()) {
     co_await at->ports->close();

@@ -114,7 +114,8 @@ class SimCluster {
   Task<void> stop_all();
 
   // --- the volume
-  Task<Status> attach(Node& node);  // takes over, whoever serves; clients follow
+  // Takes over, whoever serves; clients follow. `away`: a node that is taken not to answer.
+  Task<Status> attach(Node& node, NodeId away = NodeId());
   Task<Status> detach(Node& node);  // a planned end
   Node* serving();                  // somebody with a coordinator that is not fenced
   bool is_being_taken_over();

@@ -44,10 +44,13 @@ class Steps : public testing::Test {
     co_await cluster_->stop_all();
   }
   Task<void> keep(Task<Status> task, Status* out) { *out = co_await std::move(task); }
-  Task<void> keep_attach(size_t number) { attached_ = co_await cluster_->attach(node(number)); }
-  Status attach(size_t number) {
+  Task<void> keep_attach(size_t number, NodeId away) {
+    attached_ = co_await cluster_->attach(node(number), away);
+  }
+  // `away`: who is known not to answer.
+  Status attach(size_t number, NodeId away = NodeId()) {
     attached_ = Status();
-    drive(keep_attach(number));
+    drive(keep_attach(number, away));
     return attached_;
   }
   Status detach(size_t number) {

@@ -1,6 +1,7 @@
 """Clusters of real daemons, each on a host of its own on one network."""
 import json
 import os
+import signal
 import subprocess
 
 from harness.base import need_program, wait_until
@@ -31,6 +32,44 @@ class Writer:
             written = int(stream.read())
         case.assertEqual([int(line) for line in self.host.run(["cat", self.path]).stdout.split()], list(range(1, written + 1)))
         return written
+
+
+def processes_of(host):
+    """{pid: name} of everything that runs in the host, but the process that keeps it."""
+    inside = os.readlink(f"/proc/{host.pid}/ns/mnt")
+    found = {}
+    for entry in os.listdir("/proc"):
+        try:
+            if entry.isdigit() and int(entry) != host.pid and os.readlink(f"/proc/{entry}/ns/mnt") == inside:
+                with open(f"/proc/{entry}/comm", encoding="utf-8") as stream:
+                    found[int(entry)] = stream.read().strip()
+        except OSError:
+            continue
+    return found
+
+
+def etcd_of(host):
+    """The pid of the host's etcd member."""
+    return next((pid for pid, name in processes_of(host).items() if name == "etcd"), None)
+
+
+class Frozen:
+    """A node that stands still, as a machine does that is paused or swaps: its daemon and its etcd, not its containers."""
+
+    def __init__(self, daemon):
+        self.pids = [pid for pid, name in processes_of(daemon.host).items() if name in ("etcd", "holdfastd")]
+        self._send(signal.SIGSTOP)
+
+    def thaw(self):
+        pids, self.pids = self.pids, []
+        self._send(signal.SIGCONT, pids)
+
+    def _send(self, sign, pids=None):
+        for pid in self.pids if pids is None else pids:
+            try:
+                os.kill(pid, sign)
+            except ProcessLookupError:
+                pass
 
 
 class ClusterTest(SystemTest):
@@ -92,3 +131,16 @@ class ClusterTest(SystemTest):
         for node in nodes:
             wait_until(f"{count} etcd members that vote, seen at {node.address}", lambda node=node: len(self.voters(node)) == count,
                        seconds=90, every=0.5)
+
+    def three(self, pools=3, pool_size="1G"):
+        """Nodes n1, n2, n3, each with a vote in etcd and (the first ones) a pool, all seen online by all."""
+        first = self.node("n1")
+        first.json("cluster", "init", timeout=180)
+        nodes = [first] + [self.join(first, name) for name in ("n2", "n3")]
+        self.wait_voters(nodes, 3)
+        for node in nodes[:pools]:
+            node.add_pool(pool_size)
+        for node in nodes:
+            wait_until("all nodes to be seen online", lambda node=node: all(n["online"] for n in node.json("node", "list")["nodes"])
+                       and len(node.json("node", "list")["nodes"]) == 3, seconds=30)
+        return nodes

@@ -41,7 +41,7 @@ class Holdfastd:
         self.state_dir = host.path("state")
         name = os.path.basename(host.folder)
         self.run_dir = host.path("run", "holdfast", *([name] if apart else []))  # in the host: /run/holdfast
-        self._client_options = ["--socket", f"/run/holdfast/{name}/api.sock"] if apart else []
+        self.client_options = ["--socket", f"/run/holdfast/{name}/api.sock"] if apart else []
         if apart:
             config = (*config, f'run_dir = "/run/holdfast/{name}"')
         self.pool_dir = host.path("pool")
@@ -82,7 +82,7 @@ class Holdfastd:
 
     def holdfast(self, *arguments, **more):
         """Runs `holdfast …` against this daemon."""
-        return self.host.run([self.client, *self._client_options, *arguments], **more)
+        return self.host.run([self.client, *self.client_options, *arguments], **more)
 
     def json(self, *arguments, **more):
         done = self.holdfast(*arguments, "--json", **more)

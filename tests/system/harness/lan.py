@@ -5,10 +5,11 @@ import subprocess
 from harness.base import Failed, need_program, run
 
 NET = "10.99.0"
+NOBODY = "02:00:00:00:00:99"  # no interface has it
 
 
 class Lan:
-    """plug() gives a host (made with net=True) an address; unplug() and replug() are its cable."""
+    """plug() gives a host (made with net=True) an address; unplug() and replug() are its cable, deafen() and mute() cut one direction."""
 
     def __init__(self, environment):
         need_program("ip", "iproute2")
@@ -33,7 +34,7 @@ class Lan:
         for words in (("addr", "add", f"{address}/24", "dev", "eth0"), ("link", "set", "lo", "up"), ("link", "set", "eth0", "up"),
                       ("route", "add", "default", "via", f"{NET}.254")):
             host.run(["ip", *words])
-        host.port = port
+        host.port, host.address = port, address
         return address
 
     def unplug(self, host):
@@ -41,6 +42,26 @@ class Lan:
 
     def replug(self, host):
         self._switch("link", "set", host.port, "up")
+
+    def deafen(self, host, others):
+        """From now on nothing that the others send reaches the host; what the host sends arrives. undo: hear()."""
+        for other in others:
+            self._lead_astray(other, host)
+
+    def mute(self, host, others):
+        """From now on nothing that the host sends reaches the others; what they send arrives. undo: hear()."""
+        for other in others:
+            self._lead_astray(host, other)
+
+    def hear(self, hosts):
+        for one in hosts:
+            for other in hosts:
+                if one is not other:
+                    one.run(["ip", "neigh", "del", other.address, "dev", "eth0"], check=False)
+
+    def _lead_astray(self, sender, receiver):
+        # Its frames go to a station that is not there: lost without a word, in this direction only.
+        sender.run(["ip", "neigh", "replace", receiver.address, "lladdr", NOBODY, "nud", "permanent", "dev", "eth0"])
 
     def stop(self):
         self._keeper.kill()
