@@ -256,7 +256,8 @@ Task<Status> Plane::care_for(View& view) {
   }
   care_rests_.erase(volume);
   HF_PROBE("cluster.cares");
-  Result<std::shared_ptr<BlockDevice>> opened = co_await ports_.volumes->open(volume);
+  const NodeId nobody;
+  Result<std::shared_ptr<BlockDevice>> opened = co_await ports_.volumes->open(volume, nobody);
   HF_CO_TRY(opened);
   cared_for_.insert(volume);
   co_return Status();
