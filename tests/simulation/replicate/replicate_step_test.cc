@@ -179,7 +179,7 @@ TEST_F(Steps, ATakeoverThatIsGivenUpEndsAtOnce) {
     isolate(1);
     freeze(3);
     Gate gate;
-    (void)spawn(gate, keep_attach(2));
+    (void)spawn(gate, keep_attach(2, NodeId()));
     wait(std::chrono::milliseconds(after_ms));
     ASSERT_NE(node(2).daemon->attachment, nullptr) << after_ms;
     EXPECT_TRUE(detach(2).ok());
