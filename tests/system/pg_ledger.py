@@ -181,14 +181,17 @@ class Ledger:
             pass
 
     def check(self):
-        """Compares the books with the table as it is now."""
+        """Compares the books with the table as it is now. Writers may go on: what must be there was acknowledged before the table is
+        read, and what may be there was attempted by the time that it has been."""
+        acknowledged = read_books(self.folder)[1]
         connection = self._connect()
         try:
             with connection, connection.cursor() as cursor:
                 # The heap itself, not the index: both must agree, and pg_amcheck compares them.
                 cursor.execute("SET enable_indexscan = off; SET enable_indexonlyscan = off; SET enable_bitmapscan = off")
                 cursor.execute(f"SELECT id, payload FROM {TABLE}")
-                return Report(*read_books(self.folder), cursor.fetchall())
+                rows = cursor.fetchall()
+                return Report(read_books(self.folder)[0], acknowledged, rows)
         finally:
             connection.close()
 

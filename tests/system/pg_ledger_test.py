@@ -75,6 +75,9 @@ class FakeDatabase:
     def connect(self):
         return FakeConnection(self)
 
+    def after_read(self):
+        """What happens right after the table was read."""
+
     def commit(self, new):
         with self._lock:
             self.rows += new
@@ -118,7 +121,9 @@ class FakeCursor:
             self._new.append(values)
 
     def fetchall(self):
-        return self._database.rows
+        rows = list(self._database.rows)
+        self._database.after_read()
+        return rows
 
 
 class Writers(unittest.TestCase):
@@ -141,6 +146,35 @@ class Writers(unittest.TestCase):
         report.must_be_whole(at_least=80)
         self.assertGreater(len(ledger.errors), 0)
         self.assertEqual(report.in_doubt, 2 * len(ledger.errors))
+
+
+class WritesOnWhileChecked(unittest.TestCase):
+    def test_what_is_committed_after_the_table_was_read_is_not_missing(self):
+        with tempfile.TemporaryDirectory() as folder:
+            database = FakeDatabase()
+            ledger = Ledger(folder, database.connect)
+            book = Book(os.path.join(folder, "book-1-0"))
+
+            def commit(*ids):
+                book.attempt(list(ids))
+                database.commit(rows(*ids))
+                book.acknowledge(list(ids))
+
+            commit(1, 2)
+            database.after_read = lambda: commit(3, 4)
+            report = ledger.check()
+            book.close()
+            report.must_be_whole(at_least=2)
+            self.assertEqual((report.acknowledged, report.rows), (2, 2))
+
+    def test_what_was_lost_is_missing_all_the_same(self):
+        with tempfile.TemporaryDirectory() as folder:
+            database = FakeDatabase()
+            book = Book(os.path.join(folder, "book-1-0"))
+            book.attempt([1, 2])
+            book.acknowledge([1, 2])
+            book.close()
+            self.assertEqual(Ledger(folder, database.connect).check().missing, [1, 2])
 
 
 class Pgbench(unittest.TestCase):
