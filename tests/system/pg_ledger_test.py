@@ -108,7 +108,7 @@ class FakeConnection:
 
 class FakeCursor:
     def __init__(self, database, new):
-        self._database, self._new = database, new
+        self._database, self._new, self._rows = database, new, []
 
     def __enter__(self):
         return self
@@ -119,11 +119,12 @@ class FakeCursor:
     def execute(self, sql, values=None):
         if sql.startswith("INSERT"):
             self._new.append(values)
+        if sql.startswith("SELECT"):
+            self._rows = list(self._database.rows)
+            self._database.after_read()
 
     def fetchall(self):
-        rows = list(self._database.rows)
-        self._database.after_read()
-        return rows
+        return self._rows
 
 
 class Writers(unittest.TestCase):
