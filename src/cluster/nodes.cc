@@ -11,14 +11,6 @@ namespace {
 constexpr size_t kMaxNamed = 5;
 constexpr size_t kPoolsAtOnce = 32;
 
-// "a, b and 3 more"
-std::string listed(const std::vector<std::string>& names) {
-  std::string text;
-  for (size_t i = 0; i < names.size() && i < kMaxNamed; ++i) text += (i == 0 ? "" : ", ") + names[i];
-  if (names.size() > kMaxNamed) text += fmt::format(" and {} more", names.size() - kMaxNamed);
-  return text;
-}
-
 }  // namespace
 
 Task<Result<KeptNode>> Plane::find_node(std::string text) {
@@ -112,8 +104,8 @@ Task<Result<NodeInfo>> Plane::check_decommission(std::string text, bool force) {
   HF_CO_TRY(ties);
   if (is_online(id)) {
     std::string why;
-    if (!ties->replicas.empty()) why += fmt::format("; it has {} replicas ({})", ties->replicas.size(), listed(ties->replicas));
-    if (!ties->attached.empty()) why += fmt::format("; attached there: {}", listed(ties->attached));
+    if (!ties->replicas.empty()) why += fmt::format("; it has {} replicas ({})", ties->replicas.size(), listed(ties->replicas, kMaxNamed));
+    if (!ties->attached.empty()) why += fmt::format("; attached there: {}", listed(ties->attached, kMaxNamed));
     if (!why.empty() || !node.value()->draining) {
       co_return make_error(ErrorCode::kFailedPrecondition,
                            "node {} is alive: first holdfast node drain {}, and wait until it has nothing left{}", name,
@@ -123,7 +115,7 @@ Task<Result<NodeInfo>> Plane::check_decommission(std::string text, bool force) {
     co_return make_error(ErrorCode::kFailedPrecondition,
                          "node {} does not answer and has the only replica in sync of {} volume{} ({}), which would be lost: "
                          "bring it back, or give them up with --force",
-                         name, ties->only_there.size(), ties->only_there.size() == 1 ? "" : "s", listed(ties->only_there));
+                         name, ties->only_there.size(), ties->only_there.size() == 1 ? "" : "s", listed(ties->only_there, kMaxNamed));
   }
   co_return co_await node_info(id);
 }

@@ -20,6 +20,17 @@ bool is_docker(const std::string& holder) {
   return holder.starts_with("docker:");
 }
 
+bool is_there(const PoolInfo& pool) {
+  return pool.state == PoolState::kOnline || pool.state == PoolState::kFull;
+}
+
+std::string listed(const std::vector<std::string>& names, size_t shown) {
+  std::string text;
+  for (size_t i = 0; i < names.size() && i < shown; ++i) text += (i == 0 ? "" : ", ") + names[i];
+  if (names.size() > shown) text += fmt::format(" and {} more", names.size() - shown);
+  return text;
+}
+
 Result<std::string> plain_path(const std::string& path) {
   std::string plain;
   bool sound = path.starts_with('/') && path.size() <= kMaxPath && path.find('\0') == std::string::npos;

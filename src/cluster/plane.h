@@ -160,6 +160,8 @@ class Plane {
   Task<Result<Surroundings>> look_at_surroundings();
   std::vector<ReplicaFacts> replica_facts(const VolumeRecord& record, const std::vector<MemberInfo>& told,
                                           const Surroundings& around) const;
+  // The same as the volume's configuration says it now.
+  Task<Result<std::vector<ReplicaFacts>>> replica_facts_now(const VolumeRecord& record, const Surroundings& around);
   bool replicas_need_work(const VolumeRecord& record, const AttachmentRecord* attachment,
                           const Surroundings& around) const;
   Task<Status> tend_replicas(View& view, const Surroundings& around);
@@ -345,6 +347,10 @@ bool is_refusal(ErrorCode code);
 // What is said of a volume whose only replica was in a pool that was removed.
 std::string why_removed(const std::string& volume, PoolId pool);
 bool is_docker(const std::string& holder);
+// Its pool is open and serves what it holds.
+bool is_there(const PoolInfo& pool);
+// "a, b and 3 more": the first `shown` of them.
+std::string listed(const std::vector<std::string>& names, size_t shown);
 // The same path without what does not change it ("//", "/./", a "/" at the end). kInvalidArgument: not absolute, too
 // long, or with "..".
 Result<std::string> plain_path(const std::string& path);

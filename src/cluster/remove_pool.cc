@@ -16,21 +16,9 @@ namespace {
 
 constexpr size_t kNamesShown = 10;
 
-std::string list_of(const std::vector<std::string>& names) {
-  std::string text;
-  for (size_t i = 0; i < names.size() && i < kNamesShown; ++i)
-    text += (i == 0 ? "" : ", ") + names[i];
-  if (names.size() > kNamesShown) text += fmt::format(" and {} more", names.size() - kNamesShown);
-  return text;
-}
-
 std::string volumes_of(const std::vector<std::string>& names) {
   return (names.size() == 1 ? "volume " : fmt::format("{} volumes: ", names.size())) +
-         list_of(names);
-}
-
-bool is_there(const PoolInfo& info) {
-  return info.state == PoolState::kOnline || info.state == PoolState::kFull;
+         listed(names, kNamesShown);
 }
 
 }  // namespace

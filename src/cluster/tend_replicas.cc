@@ -40,9 +40,8 @@ std::vector<ReplicaFacts> Plane::replica_facts(const VolumeRecord& record, const
     const auto pool = around.pools.find(member.pool);
     fact.gone = pool == around.pools.end();
     if (!fact.gone) {
-      const PoolState state = pool->second.pool.state;
       fact.draining = pool->second.node_draining;
-      fact.reachable = pool->second.node_online && (state == PoolState::kOnline || state == PoolState::kFull);
+      fact.reachable = pool->second.node_online && is_there(pool->second.pool);
     }
     for (const MemberInfo& info : told) {
       if (info.replica != member.replica) continue;
@@ -51,6 +50,13 @@ std::vector<ReplicaFacts> Plane::replica_facts(const VolumeRecord& record, const
     }
   }
   return facts;
+}
+
+Task<Result<std::vector<ReplicaFacts>>> Plane::replica_facts_now(const VolumeRecord& record,
+                                                                 const Surroundings& around) {
+  Result<std::vector<MemberInfo>> told = co_await ports_.volumes->members(record.id);
+  HF_CO_TRY(told);
+  co_return replica_facts(record, told.value(), around);
 }
 
 // Whether a pass over this volume would do anything.
@@ -93,9 +99,9 @@ Task<Status> Plane::tend_replicas(View& view, const Surroundings& around) {
 // Into the record: who is away, who leaves, who joins.
 Task<Status> Plane::decide_replicas(View& view, const Surroundings& around) {
   VolumeRecord& record = view.volume.record;
-  Result<std::vector<MemberInfo>> told = co_await ports_.volumes->members(record.id);
-  HF_CO_TRY(told);
-  const std::vector<ReplicaFacts> facts = replica_facts(record, told.value(), around);
+  Result<std::vector<ReplicaFacts>> seen = co_await replica_facts_now(record, around);
+  HF_CO_TRY(seen);
+  const std::vector<ReplicaFacts>& facts = seen.value();
   bool changed = note_absences(record, facts, now());
   const NodeId user = view.attachment ? view.attachment->record.node : NodeId();
   const ReplicaPlan plan = plan_replicas(record, facts, user, now(), options_.rebuild_after);
@@ -146,17 +152,15 @@ Task<Status> Plane::decide_replicas(View& view, const Surroundings& around) {
 // Each member one step further, where one is due.
 Task<Status> Plane::act_on_replicas(View& view, const Surroundings& around) {
   VolumeRecord& record = view.volume.record;
-  Result<std::vector<MemberInfo>> told = co_await ports_.volumes->members(record.id);
-  HF_CO_TRY(told);
-  std::vector<ReplicaFacts> facts = replica_facts(record, told.value(), around);
-  const bool serve = needs_service(record, facts);
-  if (serve) {
+  Result<std::vector<ReplicaFacts>> seen = co_await replica_facts_now(record, around);
+  HF_CO_TRY(seen);
+  if (needs_service(record, seen.value())) {
     Status cared = co_await care_for(view);
     HF_CO_TRY(cared);
-    told = co_await ports_.volumes->members(record.id);
-    HF_CO_TRY(told);
-    facts = replica_facts(record, told.value(), around);
+    seen = co_await replica_facts_now(record, around);
+    HF_CO_TRY(seen);
   }
+  const std::vector<ReplicaFacts>& facts = seen.value();
   Status trouble;
   bool changed = false, waits = false, soon = false;
   std::vector<MemberRecord> left;
