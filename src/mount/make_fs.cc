@@ -30,7 +30,9 @@ std::vector<std::string> mkfs_argv(const std::string& device, const FilesystemSp
       return {"mkfs.xfs", "-q", "-f", "-K", "-b", "size=" + block, "-m", "uuid=" + spec.uuid, "-L",
               spec.label, device};
     case FsType::kBtrfs:
-      return {"mkfs.btrfs", "-q", "-f", "-K", "-U", spec.uuid, "-L", spec.label, device};
+      // Without -U: to see that the UUID is nowhere else, mkfs.btrfs would read every block device of the machine, and
+      // wait for the one that does not answer.
+      return {"mkfs.btrfs", "-q", "-f", "-K", "-L", spec.label, device};
     case FsType::kNone: break;
   }
   HF_UNREACHABLE("fs=none is not formatted");

@@ -16,7 +16,8 @@ namespace hf::mount {
 Status check_formatted(const std::string& device, const Content& content, const FilesystemSpec& spec);
 
 // mkfs without a discard storm (the store reads never-written blocks as zeroes already). Formats over whatever is there:
-// what an mkfs left that was cut short may look like anything.
+// what an mkfs left that was cut short may look like anything. Touches no other device. ext4 and xfs get spec.uuid, btrfs
+// one by chance.
 std::vector<std::string> mkfs_argv(const std::string& device, const FilesystemSpec& spec);
 // Takes away what mkfs puts into the root: databases refuse a data directory that is not empty, and Docker copies an image's
 // files into a volume only while that is. Empty where mkfs puts nothing there. (e2fsck makes lost+found again when it needs it.)

@@ -190,6 +190,18 @@ class UringChild final : public Child {
   bool ended_ = false;
 };
 
+// What ran, for a person: a program of another's name (flock, sh) tells too little.
+std::string command_line(const std::vector<std::string>& argv) {
+  constexpr size_t kLongest = 200;
+  std::string line;
+  for (const std::string& word : argv) {
+    if (!line.empty()) line += ' ';
+    line += word;
+    if (line.size() > kLongest) return line.substr(0, kLongest) + "...";
+  }
+  return line;
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Child>> UringProcess::start(std::vector<std::string> argv,
@@ -264,11 +276,11 @@ Task<Result<CommandResult>> UringProcess::run(std::vector<std::string> argv, Dur
   result.output = reader.tail.take();
   if (!ended) stuck_.push_back(std::move(pidfd));
   if (!in_time) {
-    co_return make_error(ErrorCode::kTimeout,
-                         "{} did not end within {} ms and was killed{}; it wrote: {}", argv[0],
-                         std::chrono::duration_cast<std::chrono::milliseconds>(timeout).count(),
-                         ended ? "" : " (it is stuck in the kernel and has not died yet)",
-                         result.output.empty() ? "nothing" : result.output);
+    co_return make_error(
+        ErrorCode::kTimeout, "\"{}\" did not end within {} ms and was killed{}; it wrote: {}",
+        command_line(argv), std::chrono::duration_cast<std::chrono::milliseconds>(timeout).count(),
+        ended ? "" : " (it is stuck in the kernel and has not died yet)",
+        result.output.empty() ? "nothing" : result.output);
   }
   co_return result;
 }
