@@ -134,6 +134,7 @@ class CoordinatorCore {
 
  private:
   // --- takeover.cc, more below
+  Status check_not_newer(const VolumeMember& member, const FenceAnswer& answer) const;
   bool may_still_come(uint8_t wanted, MonoTime start) const;
 
   // --- barrier.cc
@@ -282,6 +283,8 @@ class CoordinatorCore {
   Gate background_;
   // takeover
   std::map<uint8_t, FenceAnswer> fenced_members_;
+  std::optional<Error> quarantine_;
+  int64_t lead_ = 0;  // of the configuration as it was claimed
   MonoTime leases_end_;
   uint32_t fencing_ = 0;  // members that are still being asked
   bool fencing_over_ = false;

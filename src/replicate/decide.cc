@@ -92,6 +92,17 @@ const VolumeMember* find_member(const VolumeConfig& config, ReplicaId replica) {
   return nullptr;
 }
 
+int64_t lead_of(const VolumeConfig& config) {
+  return static_cast<int64_t>(config.generation) - static_cast<int64_t>(config.epoch);
+}
+
+bool is_newer(const VolumeConfig& copy, const VolumeConfig& now, int64_t lead) {
+  if (mutant(ReplicateMutant::kRollbackByGeneration)) return copy.generation > now.generation;
+  if (copy.volume != now.volume) return false;
+  const bool of_this_term = copy.epoch == now.epoch && copy.instance == now.instance;
+  return !of_this_term && (copy.epoch > now.epoch || lead_of(copy) > lead);
+}
+
 void add_size_difference(RangeSet& set, uint64_t one_size, uint64_t other_size) {
   const uint64_t low = std::min(one_size, other_size), high = std::max(one_size, other_size);
   set.add(low, high - low);

@@ -61,6 +61,14 @@ VolumeConfig with_new(VolumeConfig config, VolumeMember member);
 VolumeConfig without_member(VolumeConfig config, uint8_t slot);
 const VolumeMember* find_member(const VolumeConfig& config, ReplicaId replica);
 
+// By how much the changes of a configuration outnumber its claims. A claim adds one to epoch and generation, any other
+// change to the generation alone: it never shrinks, however often a volume is claimed. So where the state store was rolled
+// back, claiming again and again does not make it look newer than the replicas.
+int64_t lead_of(const VolumeConfig& config);
+// Whether a replica's copy of the configuration is newer than any that the state store can have had before `now`, the
+// present one, was claimed. `lead`: of the one that was claimed.
+bool is_newer(const VolumeConfig& copy, const VolumeConfig& now, int64_t lead);
+
 // What a change of size adds to what two replicas may differ in.
 void add_size_difference(RangeSet& set, uint64_t one_size, uint64_t other_size);
 

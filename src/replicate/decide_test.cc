@@ -20,6 +20,35 @@ Answers answers(uint8_t required, uint8_t answered, uint8_t refused = 0, bool he
   return a;
 }
 
+TEST(Decide, KnowsANewerCopyHoweverOftenTheOldOneWasClaimed) {
+  VolumeConfig old;
+  old.epoch = 7;
+  old.generation = 20;
+  VolumeConfig copy = old;  // one claim and its activation later
+  ++copy.epoch;
+  copy.generation += 2;
+  for (uint64_t claims = 1; claims < 20; ++claims) {
+    VolumeConfig now = old;
+    now.epoch += claims;
+    now.generation += claims;
+    now.instance = 5;
+    EXPECT_TRUE(is_newer(copy, now, lead_of(now))) << claims;
+    EXPECT_FALSE(is_newer(old, now, lead_of(now))) << claims;
+  }
+  // In the history of the copy, nothing that follows it makes it look newer.
+  VolumeConfig next = copy;
+  ++next.epoch;
+  ++next.generation;
+  EXPECT_FALSE(is_newer(copy, next, lead_of(next)));
+  // What a coordinator has written itself since is no surprise.
+  VolumeConfig own = next;
+  own.instance = next.instance = 9;
+  own.generation += 3;
+  EXPECT_FALSE(is_newer(own, next, lead_of(next)));
+  own.instance = 8;
+  EXPECT_TRUE(is_newer(own, next, lead_of(next)));
+}
+
 TEST(Decide, AcknowledgesOnlyWhatAllHaveWhoMust) {
   EXPECT_EQ(judge(answers(0b111, 0b011)), Verdict::kWait);
   EXPECT_EQ(judge(answers(0b111, 0b111)), Verdict::kAcknowledge);

@@ -98,6 +98,11 @@ Task<void> CoordinatorCore::tend(Peer& peer) {
       if (port != nullptr) port->close();
       break;
     }
+    // It must not be overwritten: nobody else may have what it has.
+    if (answer.ok() && spec_) {
+      const Status older = check_not_newer(peer.info, *answer);
+      if (!older.ok()) answer = older.error();
+    }
     if (answer.ok() && (dropping_ & peer.bit) == 0) {
       attach(peer, std::move(port), *answer);
       continue;

@@ -33,6 +33,7 @@ enum class ReplicateMutant : uint8_t {
   kRemovedBeforeRecorded,   // who is being removed need not answer before that is recorded
   kUnknownNotSettled,       // a change that was given up, and may still come, is forgotten
   kScrubGuesses,            // of two copies that differ a scrub takes the first
+  kRollbackByGeneration,    // a state store that was rolled back is believed once claims have made it look newer
   kTargetsDataIgnored,      // a whole copy leaves what only the target has
   kRemoteReadWithoutLease,  // only reads of the local replica need the others' leases
 };

@@ -59,6 +59,7 @@ Task<Status> CoordinatorCore::claim() {
     if (!change->done) continue;
     record_ = std::move(change->now);
     epoch_ = record_.config.epoch;
+    lead_ = lead_of(record_.config);
     HF_PROBE("replicate.claimed");
     for (const VolumeMember& member : record_.config.members) add_peer(member);
     co_return Status();
@@ -80,6 +81,13 @@ Task<void> CoordinatorCore::try_to_fence(Peer& peer, MonoTime until) {
     PortPtr port;
     Result<FenceAnswer> answer = co_await open_session(peer, &port, kFenceWithin);
     if (answer.ok() && running() && !fencing_over_) {
+      const Status older = check_not_newer(peer.info, *answer);
+      if (!older.ok()) {
+        port->close();
+        quarantine_ = older.error();
+        changed_.notify_all();
+        co_return;
+      }
       const Duration left = lease_wait(answer->lease_left);
       if (left > Duration{}) HF_PROBE("replicate.lease_left");
       leases_end_ = std::max(leases_end_, spec_->clock.now() + left);
@@ -99,6 +107,20 @@ Task<void> CoordinatorCore::try_to_fence(Peer& peer, MonoTime until) {
     Status slept = co_await spec_->clock.sleep_for(kRetryFirst, CancelToken(stop_));
     if (!slept.ok()) co_return;
   }
+}
+
+// Of a member that knows more of the volume than the state store does: that has lost changes, and with them who has
+// what was acknowledged since.
+Status CoordinatorCore::check_not_newer(const VolumeMember& member, const FenceAnswer& answer) const {
+  const Result<VolumeConfig> copy = decode_config(answer.config);
+  if (!copy.ok() || !is_newer(*copy, record_.config, lead_)) return {};
+  HF_PROBE("replicate.newer_member");
+  return make_error(ErrorCode::kFailedPrecondition,
+                    "volume {} is in quarantine: the state store has lost changes (restored from an old copy?): it was at "
+                    "epoch {} and generation {}, and member {} on node {} has known epoch {} and generation {}; rebuild it from the "
+                    "replicas",
+                    spec_->volume.to_string(), epoch_ - 1, static_cast<int64_t>(epoch_) - 1 + lead_, member.slot,
+                    member.node.to_string(), copy->epoch, copy->generation);
 }
 
 // Whether a member that has not answered is worth waiting for: not where its node was found not to
@@ -127,7 +149,7 @@ Task<Status> CoordinatorCore::fence_members() {
   uint8_t wanted = record_.config.in_sync;
   if (mutant(ReplicateMutant::kOutsiderIsSource)) wanted = record_.config.member_mask();
   for (uint8_t slot : slots_of(wanted)) (void)spawn(background_, fence_member(*peer(slot), end));
-  while (running() && !abandoned_ && !fence_refused_) {
+  while (running() && !abandoned_ && !fence_refused_ && !quarantine_) {
     const MonoTime now = spec_->clock.now();
     if (fencing_ == 0 || now >= end) break;
     if (!fenced_members_.empty() && (now >= patience || !may_still_come(wanted, start))) break;
@@ -145,15 +167,7 @@ Task<Status> CoordinatorCore::fence_members() {
         "(restored from an old copy?); rebuild it from the replicas",
         spec_->volume.to_string(), epoch_, fence_refused_->message());
   }
-  for (const auto& [slot, answer] : fenced_members_) {
-    const Result<VolumeConfig> copy = decode_config(answer.config);
-    if (!copy.ok() || copy->generation <= record_.config.generation) continue;
-    co_return make_error(ErrorCode::kFailedPrecondition,
-                         "volume {} is in quarantine: the state store knows generation {} of its "
-                         "configuration, member {} knows {}; rebuild it from the replicas",
-                         spec_->volume.to_string(), record_.config.generation, slot,
-                         copy->generation);
-  }
+  if (quarantine_) co_return *quarantine_;
   if (!fenced_members_.empty()) co_return Status();
   std::string why;
   for (uint8_t slot : slots_of(wanted)) {

@@ -1,6 +1,7 @@
 // One thing at a time: how long writes stall, what a resync copies, what is refused, and orders of
 // events that random seeds meet too rarely.
 #include "format/segment_format.h"
+#include "replicate/mutants.h"
 #include "steps.h"
 
 namespace hf::replicate_sim {
@@ -248,6 +249,66 @@ TEST_F(Steps, AStateStoreThatWasRolledBackPutsTheVolumeIntoQuarantine) {
   cluster_->state().tamper(key, old);
   EXPECT_EQ(attach(1).code(), ErrorCode::kFailedPrecondition);
   EXPECT_NE(attached_.error().message().find("quarantine"), std::string::npos);
+  // Asked again and again, as the control plane does: each time the epoch in the state store grows.
+  for (int i = 0; i < 10; ++i) {
+    EXPECT_EQ(attach(1).code(), ErrorCode::kFailedPrecondition) << i;
+    EXPECT_NE(attached_.error().message().find("quarantine"), std::string::npos) << attached_.error().message();
+  }
+}
+
+TEST_F(Steps, AMutantThatComparesGenerationsBelievesItInTheEnd) {
+  make();
+  const auto key = ConfigStore::key_of(cluster_->volume());
+  const std::string old = encode_config(config());
+  ASSERT_TRUE(attach(1).ok());
+  ASSERT_TRUE(detach(1).ok());
+  cluster_->state().tamper(key, old);
+  t_replicate_mutant = ReplicateMutant::kRollbackByGeneration;
+  int refused = 0;
+  while (refused < 10 && !attach(1).ok()) ++refused;
+  t_replicate_mutant = ReplicateMutant::kNone;
+  EXPECT_LT(refused, 10) << "the test of the rule would not notice its absence";
+}
+
+// The last one in sync by the present order is out of it by the one that was restored: whoever serves by that must not copy
+// over it what is older.
+TEST_F(Steps, WhoKnowsMoreThanTheStateStoreIsNotOverwritten) {
+  Shape shape = quiet();
+  shape.members = 2;
+  make(shape);
+  const auto key = ConfigStore::key_of(cluster_->volume());
+  ASSERT_TRUE(attach(3).ok());
+  ASSERT_TRUE(write(3, 0, 1).ok());
+  ASSERT_TRUE(in_sync(10s));
+  kill(2);
+  ASSERT_TRUE(write(3, 0, 2).ok());
+  ASSERT_EQ(config().in_sync, 0b01);
+  const std::string old = encode_config(config());  // the first alone
+  start(2);
+  ASSERT_TRUE(in_sync(10s));
+  kill(1);
+  ASSERT_TRUE(write(3, 0, 3).ok());
+  ASSERT_EQ(config().in_sync, 0b10);
+  kill(3);
+  kill(2);
+  start(1);
+  start(3);
+  cluster_->state().tamper(key, old);
+  // Nobody who is there can know better.
+  Status served = attach(3);
+  start(2);
+  wait(20s);
+  EXPECT_EQ(config().in_sync & 0b10, 0) << "it has not been made like the older one";
+  AlignedBuffer block(kBlockSize);
+  Status read;
+  drive(keep(node(2).daemon->service->replica().read(0, block.span()), &read));
+  ASSERT_TRUE(read.ok());
+  EXPECT_EQ(store_sim::value_of_block(block.span(), 0).value_or(0), 3u);
+  if (served.ok()) {
+    std::string told;
+    for (const MemberStatus& member : at(3).members()) told += member.trouble + "; ";
+    EXPECT_NE(told.find("quarantine"), std::string::npos) << told;
+  }
 }
 
 TEST_F(Steps, AllMembersLostAndTheVolumeWaitsForThem) {
