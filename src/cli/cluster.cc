@@ -40,6 +40,13 @@ std::string state_of(const v1::Node& node) {
   return now + (node.replicas() > 0 ? ", draining" : ", drained");
 }
 
+// "eu/a/r1": region, zone, rack.
+std::string place_of(const v1::Node& node) {
+  if (node.region().empty() && node.zone().empty() && node.rack().empty()) return "-";
+  return fmt::format("{}/{}/{}", node.region().empty() ? "-" : node.region(), node.zone().empty() ? "-" : node.zone(),
+                     node.rack().empty() ? "-" : node.rack());
+}
+
 constexpr int kLookAgainMs = 1000;
 
 int drain(Client& client, const Output& output, const v1::DrainNodeRequest& request, bool wait) {
@@ -156,16 +163,16 @@ void add_cluster_commands(CLI::App& app, Context& context) {
   CLI::App* list = node->add_subcommand("list", "List nodes");
   list->alias("ls");
   list->footer(
-      "EXPORTS are the ways in which the node can make a volume a device, the best one "
-      "first.\n\nExamples:\n  holdfast node list");
+      "PLACE is region/zone/rack of the node, from its holdfastd.toml. EXPORTS are the ways in which the node can\n"
+      "make a volume a device, the best one first.\n\nExamples:\n  holdfast node list");
   list->callback([&context] {
     context.action = [&context](Client& client) {
       Stub stub(client.channel());
       auto all = client.call<v1::ListNodesResponse>(stub, &Stub::Nodes, v1::ListNodesRequest());
       if (!all.ok()) return context.output.fail(all.error());
-      Table table({"NAME", "STATE", "VERSION", "POOLS", "REPLICAS", "EXPORTS", "ADDRESS", "ID"});
+      Table table({"NAME", "STATE", "VERSION", "PLACE", "POOLS", "REPLICAS", "EXPORTS", "ADDRESS", "ID"});
       for (const v1::Node& n : all->nodes()) {
-        table.add({n.name(), state_of(n), n.version(), std::to_string(n.pools_size()), std::to_string(n.replicas()),
+        table.add({n.name(), state_of(n), n.version(), place_of(n), std::to_string(n.pools_size()), std::to_string(n.replicas()),
                    join(n.exports()), n.address(), n.id()});
       }
       context.output.print(*all, table.text());

@@ -28,6 +28,7 @@ std::string describe(const v1::Volume& volume) {
   fields.add("id", volume.id());
   fields.add("state", volume.state());
   fields.add("message", volume.message());
+  fields.add("placement", volume.placement());
   fields.add("size", format_size(volume.size_bytes()));
   fields.add("used", format_size(volume.used_bytes()));
   const auto fs = volume.spec().find("fs");

@@ -63,6 +63,11 @@ class Batch {
   // Names are taken (must be free) and given back.
   Batch& take_name(const std::string& key, const std::string& id);
   Batch& free_name(const KeptName& name, const std::string& key);
+  // Volumes of one placement group are placed one after the other: who places one writes this anew. `there`: of the
+  // same key, as it was read before the group's volumes were.
+  Batch& place_in_group(const std::string& key, const std::optional<KeptName>& there, const std::string& volume) {
+    return leave_behind(key, there, volume);
+  }
   // A volume was taken over from a node that did not answer: until that one has cleared away what it had,
   // this says that it may. `name` of the volume, which may be gone by then.
   // `there`: of the same key.
@@ -118,6 +123,7 @@ class Catalog {
   static std::string key_of(const PoolRecord& r) { return "pools/" + r.id.to_string(); }
   static std::string key_of(const NodeRecord& r) { return "nodes/" + r.id.to_string(); }
   static std::string left_key(NodeId node) { return "left/" + node.to_string() + "/"; }
+  static std::string group_key(const std::string& group) { return "groups/" + group; }
   static std::string volume_name_key(const std::string& name) { return "names/volume/" + name; }
   static std::string snapshot_name_key(VolumeId volume, const std::string& name) {
     return "names/snapshot/" + volume.to_string() + "/" + name;

@@ -91,7 +91,9 @@ Task<Result<VolumeInfo>> Plane::clone(const CloneVolume& request) {
     const Status room = check_room(pool, record.size_bytes, options_.limits);
     if (!room.ok()) co_return room.error().with_context("clone " + request.name);
   }
-  Status begun = co_await begin_create(view.volume);
+  Result<Group> group = co_await look_at_group(record);
+  HF_CO_TRY(group);
+  Status begun = co_await begin_create(view.volume, group.value());
   HF_CO_TRY(begun);
   Status made = co_await finish_create(view);
   HF_CO_TRY(made);

@@ -80,6 +80,7 @@ struct VolumeInfo {
   uint64_t used_bytes = 0;  // on the pool, shared blocks counted once per volume; 0 while unknown
   VolumeState state = VolumeState::kCreating;
   std::string message;  // why, when something is not as it should be
+  std::string placement;  // its replicas fail together more easily than asked, and how; mostly empty
   std::vector<ReplicaInfo> replicas;
   std::optional<AttachmentInfo> attachment;
   std::string parent;  // "volume" or "volume@snapshot" it was cloned from
@@ -96,6 +97,13 @@ struct SnapshotInfo {
   WallTime created;
   std::map<std::string, std::string> labels;
   bool frozen = false;  // see CreateSnapshot::freeze
+};
+
+// Where a node stands, for what fails together; each may be empty.
+struct FailureDomain {
+  FailureDomain() = default;
+  std::string region, zone, rack;
+  bool operator==(const FailureDomain&) const = default;
 };
 
 enum class PoolState : uint8_t { kOnline, kOffline, kFull, kFailed };
@@ -119,6 +127,7 @@ struct NodeInfo {
   std::string name;  // host name unless configured
   std::string address;
   std::string version;
+  FailureDomain domain;
   bool online = false;
   bool draining = false;   // its replicas are moved away, and it gets no new ones
   uint32_t replicas = 0;   // that it has, those that leave included

@@ -33,6 +33,7 @@ struct ControlOptions {
   NodeId node;
   std::string node_name;
   std::string address;
+  FailureDomain domain;  // where this node stands
   std::string version;
   std::string boot_id;  // /proc/sys/kernel/random/boot_id: kernel devices end with it
   std::string mount_root =

@@ -48,9 +48,11 @@ Task<Result<VolumeInfo>> Plane::create(const CreateVolume& request) {
   record.lineage = new_id<LineageId>(ports_.random);
   record.fs.bytes = record.size_bytes;
   record.replicated = ports_.volumes != nullptr;
-  Status planned = co_await plan_members(record);
+  Result<Group> group = co_await look_at_group(record);
+  HF_CO_TRY(group);
+  Status planned = co_await plan_members(record, group.value());
   HF_CO_TRY(planned);
-  Status begun = co_await begin_create(view.volume);
+  Status begun = co_await begin_create(view.volume, group.value());
   HF_CO_TRY(begun);
   Status made = co_await finish_create(view);
   HF_CO_TRY(made);
@@ -93,14 +95,10 @@ Task<Result<VolumeInfo>> Plane::reuse(View& view, const CreateVolume& request) {
   co_return co_await info(view);
 }
 
-Task<Status> Plane::plan_members(VolumeRecord& record) {
+Task<Status> Plane::plan_members(VolumeRecord& record, const Group& group) {
   Result<std::vector<PoolFacts>> facts = co_await pool_facts();
   HF_CO_TRY(facts);
-  PlacementRequest request;
-  request.size_bytes = record.size_bytes;
-  request.replicas = record.spec.repl;
-  request.io_class = static_cast<uint32_t>(record.spec.io_priority);
-  request.nodes = record.spec.nodes;
+  PlacementRequest request = request_for(record, group);
   request.asking = options_.node;
   Result<std::vector<PoolInfo>> pools = place_volume(request, facts.value(), options_.limits);
   if (!pools.ok() && ports_.peers != nullptr) {
@@ -121,7 +119,7 @@ Task<Status> Plane::plan_members(VolumeRecord& record) {
   co_return Status();
 }
 
-Task<Status> Plane::begin_create(KeptVolume& volume) {
+Task<Status> Plane::begin_create(KeptVolume& volume, const Group& group) {
   volume->state = LifeState::kCreating;
   if (mutant(ControlMutant::kReplicaBeforeRecord) && !volume->source) {
     Status made = co_await make_replicas(volume.record);
@@ -141,6 +139,9 @@ Task<Status> Plane::begin_create(KeptVolume& volume) {
   batch.put(volume);
   for (const KeptPool& pool : pools) batch.require(pool);
   batch.take_name(Catalog::volume_name_key(volume->name), volume->id.to_string());
+  if (!group.key.empty() && !mutant(ControlMutant::kGroupNotGuarded)) {
+    batch.place_in_group(group.key, group.token, volume->id.to_string());
+  }
   Status begun = co_await catalog_.commit(std::move(batch));
   if (begun.code() == ErrorCode::kInvalidArgument) {
     co_return begun.error().with_context("volume " + volume->name + " does not fit a record");

@@ -88,11 +88,15 @@ Task<Status> Plane::finish_delete(View& view) {
   const std::string key = Catalog::volume_name_key(record.name);
   Result<std::optional<KeptName>> name = co_await catalog_.name(key);
   HF_CO_TRY(name);
+  Result<Group> group = co_await look_at_group(record);
+  HF_CO_TRY(group);
   const std::optional<CloneSource> source = record.source;
   Batch batch(catalog_);
   batch.remove(view.volume);
   const bool named = name.value() && name.value()->record.id == record.id.to_string();
   if (named && !mutant(ControlMutant::kNameKept)) batch.free_name(*name.value(), key);
+  const bool last_of_group = group->token && group->volumes.empty();
+  if (last_of_group) batch.free_name(*group->token, group->key);
   Status gone = co_await catalog_.commit(std::move(batch));
   HF_CO_TRY(gone);
   if (mutant(ControlMutant::kRecordGoneFirst)) {

@@ -37,7 +37,13 @@ Task<Result<VolumeInfo>> Plane::inspect(std::string text) {
   Result<std::optional<View>> view = co_await load(name.value());
   HF_CO_TRY(view);
   if (!view.value()) co_return not_found(name.value());
-  co_return co_await info(*view.value());
+  Result<VolumeInfo> seen = co_await info(*view.value());
+  HF_CO_TRY(seen);
+  Result<Group> group = co_await look_at_group(view.value()->volume.record);
+  HF_CO_TRY(group);
+  const std::string together = group_trouble(view.value()->volume.record, group.value());
+  if (!together.empty()) seen->placement += (seen->placement.empty() ? "" : "; ") + together;
+  co_return std::move(seen);
 }
 
 Task<Result<VolumeInfo>> Plane::info(const View& view) {
@@ -61,6 +67,7 @@ Task<VolumeInfo> Plane::info_of(const View& view, uint32_t snapshots, const Told
   info.parent = record.parent;
   info.created = record.created;
   info.snapshot_count = snapshots;
+  info.placement = placement_trouble(record);
   co_await describe_replicas(view, all, &info);
   if (view.attachment) {
     const AttachmentRecord& attachment = view.attachment->record;
@@ -214,6 +221,7 @@ Task<Result<std::vector<NodeInfo>>> Plane::list_nodes() {
     info.name = node->name;
     info.address = node->address;
     info.version = node->version;
+    info.domain = node->domain;
     info.online = is_online(node->id);
     info.draining = node->draining;
     for (const PoolInfo& pool : pools.value()) {
@@ -302,6 +310,7 @@ Task<Result<ClusterStatus>> Plane::status() {
     status.problems.push_back(fmt::format("node {} ({}) does not answer{}{}", node.name, node.address,
                                           why.empty() ? "" : ": ", why));
   }
+  tell_placement(volumes.value(), &status.problems);
   for (const KeptVolume& volume : volumes.value()) {
     std::string degraded = why_degraded(volume.record, told.value());
     if (!degraded.empty()) status.problems.push_back(std::move(degraded));

@@ -63,6 +63,7 @@ Task<Status> Plane::read_neighbours() {
     there.insert(node->id);
     Neighbour& known = neighbours_[node->id];
     known.name = node->name;
+    known.domain = node->domain;
     if (known.address == node->address) continue;
     known.address = node->address;
     ports_.peers->know(node->id, node->address);

@@ -152,9 +152,27 @@ class Plane {
   Task<Result<std::string>> expel(const VolumeRecord& record, const ExportInfo* orphan);
   Task<Result<std::string>> expel_device(const VolumeRecord& record, const ExportInfo* orphan);
   Task<bool> look_for_expelled(bool only_fenced);
+  // ---- placement.cc: where replicas go, and how well they stand
+  // The other volumes of a volume's group, and what keeps two from being placed at once.
+  struct Group {
+    std::string key;  // empty: it is of none
+    std::optional<KeptName> token;
+    std::map<NodeId, std::vector<std::string>> volumes;  // that have a replica there, by name
+  };
+  Task<Result<Group>> look_at_group(const VolumeRecord& record);
+  PlacementRequest request_for(const VolumeRecord& record, const Group& group) const;
+  FailureDomain domain_of(NodeId node) const;
+  Seat seat_of(const VolumeRecord& record, const MemberRecord& member) const;
+  // What is wrong with where its replicas stand; mostly empty. From memory.
+  std::string placement_trouble(const VolumeRecord& record) const;
+  std::string group_trouble(const VolumeRecord& record, const Group& group) const;
+  // Of all volumes, one sentence for those that have the same trouble.
+  void tell_placement(const std::vector<KeptVolume>& volumes, std::vector<std::string>* problems) const;
   // ---- tend_replicas.cc: as many replicas as wanted, on nodes that stay
   struct Surroundings {
-    std::map<PoolId, PoolFacts> pools;
+    std::vector<PoolFacts> all_pools;
+    std::map<PoolId, const PoolFacts*> pools;  // the same
+    DomainKinds kinds;
     std::map<VolumeId, std::vector<MemberInfo>> members;
   };
   Task<Result<Surroundings>> look_at_surroundings();
@@ -164,8 +182,13 @@ class Plane {
   Task<Result<std::vector<ReplicaFacts>>> replica_facts_now(const VolumeRecord& record, const Surroundings& around);
   bool replicas_need_work(const VolumeRecord& record, const AttachmentRecord* attachment,
                           const Surroundings& around) const;
+  // One that would stand better elsewhere, and may be moved now.
+  std::optional<size_t> better_elsewhere(const VolumeRecord& record, const std::vector<ReplicaFacts>& facts,
+                                         const Surroundings& around, NodeId user) const;
   Task<Status> tend_replicas(View& view, const Surroundings& around);
   Task<Status> decide_replicas(View& view, const Surroundings& around);
+  Status place_joiners(VolumeRecord& record, const std::vector<ReplicaFacts>& facts, const ReplicaPlan& plan,
+                       const Surroundings& around, const Group& group, NodeId user, bool* changed);
   Task<Status> act_on_replicas(View& view, const Surroundings& around);
   Task<Status> bring_in(const VolumeRecord& record, MemberRecord member, ReplicaFacts facts);
   Task<Result<bool>> take_out_replica(const VolumeRecord& record, MemberRecord member, ReplicaFacts facts);
@@ -188,8 +211,8 @@ class Plane {
   // ---- verbs' own parts
   Task<Result<VolumeInfo>> create_from_parent(const CreateVolume& request);
   Task<Result<VolumeInfo>> reuse(View& view, const CreateVolume& request);
-  Task<Status> plan_members(VolumeRecord& record);
-  Task<Status> begin_create(KeptVolume& volume);
+  Task<Status> plan_members(VolumeRecord& record, const Group& group);
+  Task<Status> begin_create(KeptVolume& volume, const Group& group);
   Task<Status> finish_create(View& view);
   Task<Status> make_replicas(const VolumeRecord& record);
   Task<Result<KeptSnapshot>> snapshot_to_clone(View& parent, std::string name);
@@ -321,6 +344,7 @@ class Plane {
   struct Neighbour {
     std::string name;
     std::string address;
+    FailureDomain domain;
     bool online = false;
     int silences = 0;
     std::string why;  // it does not answer

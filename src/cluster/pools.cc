@@ -218,6 +218,7 @@ Task<Result<std::vector<PoolFacts>>> Plane::pool_facts() {
       if (node->id != info.node) continue;
       fact.node_name = node->name;
       fact.node_draining = node->draining;
+      fact.domain = node->domain;
     }
     fact.node_online = is_online(info.node);
     fact.pool = std::move(info);

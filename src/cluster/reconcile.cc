@@ -44,6 +44,7 @@ Task<Status> Plane::register_node() {
   node->name = options_.node_name;
   node->address = options_.address;
   node->version = options_.version;
+  node->domain = options_.domain;
   node->started = now();
   Batch batch(catalog_);
   batch.put(node);

@@ -337,6 +337,9 @@ void fields(V& v, NodeRecord& r) {
   v.field("version", r.version);
   v.field("started_ns", r.started);
   v.field_since(2, "draining", r.draining);
+  v.field_since(3, "region", r.domain.region);
+  v.field_since(3, "zone", r.domain.zone);
+  v.field_since(3, "rack", r.domain.rack);
 }
 
 template <typename V>

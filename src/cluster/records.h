@@ -170,7 +170,7 @@ struct PoolRecord {
 struct NodeRecord {
   NodeRecord() = default;
   static constexpr std::string_view kKind = "node";
-  static constexpr uint32_t kVersion = 2;  // 2: draining
+  static constexpr uint32_t kVersion = 3;  // 2: draining; 3: region, zone, rack
   Stamp stamp;
   NodeId id;
   std::string name;
@@ -178,6 +178,7 @@ struct NodeRecord {
   std::string version;
   WallTime started;
   bool draining = false;  // its replicas are moved to others, and it gets no new ones
+  FailureDomain domain;   // as its own configuration says
 };
 
 // A name of a volume, of a snapshot within its volume, of a pool's path: the key is the name, so

@@ -81,7 +81,12 @@ TEST(Records, ComeBackAsTheyWere) {
   PoolRecord pool;
   pool.path = "/x";
   round_trip(pool);
-  round_trip(NodeRecord());
+  NodeRecord node;
+  node.domain.region = "eu";
+  node.domain.zone = "a";
+  node.domain.rack = "r1";
+  round_trip(node);
+  EXPECT_EQ(decode_record<NodeRecord>("k", encode_record(node))->domain, node.domain);
   NameRecord name;
   name.id = "x";
   round_trip(name);
@@ -151,6 +156,22 @@ TEST(Records, ThoseOfOlderVersionsAreRead) {
   EXPECT_EQ(decode_record<SnapshotRecord>("k", sealed("snapshot", 2, body)).code(), ErrorCode::kCorruption);
   EXPECT_EQ(decode_record<SnapshotRecord>("k", sealed("snapshot", 1, now.substr(now.find('\n') + 1))).code(),
             ErrorCode::kCorruption);
+}
+
+TEST(Records, ANodeOfAnOlderVersionStandsNowhere) {
+  NodeRecord node;
+  node.name = "n1";
+  node.draining = true;
+  const std::string now = encode_record(node);
+  std::string body = now.substr(now.find('\n') + 1);
+  const std::string fields = R"(,"region":"","zone":"","rack":"")";
+  const size_t at = body.find(fields);
+  ASSERT_NE(at, std::string::npos) << body;
+  body.erase(at, fields.size());
+  const Result<NodeRecord> read = decode_record<NodeRecord>("k", sealed("node", 2, body));
+  ASSERT_TRUE(read.ok()) << read.error().to_string();
+  EXPECT_EQ(encode_record(*read), now);
+  EXPECT_EQ(decode_record<NodeRecord>("k", sealed("node", 3, body)).code(), ErrorCode::kCorruption);
 }
 
 TEST(Records, RandomBytesAreDamage) {

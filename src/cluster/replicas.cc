@@ -1,6 +1,7 @@
 #include "cluster/replicas.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <tuple>
 
 namespace hf::cluster {
@@ -36,17 +37,41 @@ ReplicaPlan plan_replicas(const VolumeRecord& record, const std::vector<ReplicaF
     const bool forsaken = facts[i].gone && others > 0;
     if (good_in_sync >= wanted || forsaken) plan.leave.push_back(i);
   }
+  plan.stay = good;
   if (good.size() <= wanted || good_in_sync == 0) return plan;
-  // More than wanted: who has least to give goes first, who serves its user's node last.
-  std::sort(good.begin(), good.end(), [&](size_t a, size_t b) {
+  // More than wanted: the best spread stays; else who has least to give goes first, who serves its user's node last.
+  size_t serving = good_in_sync;
+  while (plan.stay.size() > wanted) {
     const auto rank = [&](size_t i) {
+      std::vector<Seat> others;
+      for (const size_t other : plan.stay) {
+        if (other != i) others.push_back(facts[other].seat);
+      }
       const bool at_user = !user.is_nil() && record.members[i].node == user;
-      return std::make_tuple(facts[i].in_sync && facts[i].reachable, at_user, std::string::npos - i);
+      const auto [strangers, zones, racks] = spread_of(others);
+      return std::make_tuple(-strangers, SIZE_MAX - zones, SIZE_MAX - racks, facts[i].in_sync && facts[i].reachable, at_user,
+                             SIZE_MAX - i);
     };
-    return rank(a) < rank(b);
-  });
-  for (size_t i = 0; i < good.size() - wanted; ++i) plan.leave.push_back(good[i]);
+    const auto goes = std::min_element(plan.stay.begin(), plan.stay.end(),
+                                       [&](size_t a, size_t b) { return rank(a) < rank(b); });
+    const size_t i = *goes;
+    const bool serves = facts[i].in_sync && facts[i].reachable;
+    plan.stay.erase(goes);
+    if (serves && serving <= wanted) continue;  // once another one has all writes
+    if (serves) --serving;
+    plan.leave.push_back(i);
+  }
   return plan;
+}
+
+bool is_at_rest(const VolumeRecord& record, const std::vector<ReplicaFacts>& facts) {
+  HF_ASSERT(facts.size() == record.members.size());
+  for (size_t i = 0; i < facts.size(); ++i) {
+    const ReplicaFacts& fact = facts[i];
+    if (record.members[i].state != MemberState::kMember || !fact.in_config || !fact.in_sync) return false;
+    if (fact.gone || fact.draining || !fact.reachable) return false;
+  }
+  return facts.size() == record.spec.repl;
 }
 
 bool note_absences(VolumeRecord& record, const std::vector<ReplicaFacts>& facts, WallTime now) {

@@ -9,28 +9,36 @@
 #include <string>
 #include <vector>
 
+#include "cluster/planner.h"
 #include "cluster/records.h"
 
 namespace hf::cluster {
 
 // Of one member, as of now.
 struct ReplicaFacts {
+  ReplicaFacts() = default;
   bool gone = false;       // its node or its pool is not part of the cluster any more
   bool reachable = false;  // its node answers and has its pool open
   bool draining = false;   // its node
   bool in_config = false;  // the volume's configuration has it
   bool in_sync = false;
+  Seat seat;  // where it stands
 };
 
 struct ReplicaPlan {
   ReplicaPlan() = default;
   std::vector<size_t> leave;  // members that are to go from now on, by index
   uint32_t join = 0;          // how many more are wanted
+  std::vector<size_t> stay;   // beside which they are placed
 };
 
-// `facts`: one per member of the record, in its order. `user`: the node that the volume is attached on.
+// `facts`: one per member of the record, in its order. `user`: the node that the volume is attached on. Of too many
+// those stay that are spread best; one that serves goes only when as many others as wanted do.
 ReplicaPlan plan_replicas(const VolumeRecord& record, const std::vector<ReplicaFacts>& facts,
                           NodeId user, WallTime now, Duration rebuild_after);
+
+// Whether a replica may be moved for a better place: all are where they are meant to be, and have all writes.
+bool is_at_rest(const VolumeRecord& record, const std::vector<ReplicaFacts>& facts);
 
 // Notes who is away since when. True: something has changed.
 bool note_absences(VolumeRecord& record, const std::vector<ReplicaFacts>& facts, WallTime now);

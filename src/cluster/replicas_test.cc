@@ -111,6 +111,46 @@ TEST(PlanReplicas, ANodeThatLeftTheClusterIsNotWaitedFor) {
   EXPECT_TRUE(c.plan().leave.empty()) << "nobody else has the data";
 }
 
+void stands_in(Case& c, size_t i, const std::string& zone) {
+  c.facts[i].seat.node = c.record.members[i].node;
+  c.facts[i].seat.domain.zone = zone;
+}
+
+TEST(PlanReplicas, OfTooManyThoseStayThatAreSpreadBest) {
+  Case c = volume_of(2, 3);
+  stands_in(c, 0, "a");
+  stands_in(c, 1, "a");
+  stands_in(c, 2, "b");
+  EXPECT_EQ(c.plan(c.record.members[0].node).leave, (Indices{1}));
+  EXPECT_EQ(c.plan(c.record.members[1].node).leave, (Indices{0})) << "at its user's node";
+  c.facts[2].in_sync = false;
+  EXPECT_TRUE(c.plan().leave.empty()) << "not before the one in zone b has all writes";
+  c.facts[1].in_sync = false;
+  EXPECT_EQ(c.plan().leave, (Indices{1})) << "one that lacks writes is missed by nobody";
+}
+
+TEST(PlanReplicas, OneThatMayNotBeThereIsTheFirstToGo) {
+  Case c = volume_of(2, 3);
+  stands_in(c, 0, "a");
+  stands_in(c, 1, "b");
+  stands_in(c, 2, "a");
+  c.facts[1].seat.admitted = false;
+  EXPECT_EQ(c.plan().leave, (Indices{1}));
+}
+
+TEST(PlanReplicas, IsAtRestOnlyWithAllInSyncAndWhereTheyBelong) {
+  Case c = volume_of(2, 2);
+  EXPECT_TRUE(is_at_rest(c.record, c.facts));
+  Case joining = c;
+  joining.record.members[1].state = MemberState::kJoining;
+  EXPECT_FALSE(is_at_rest(joining.record, joining.facts));
+  Case behind = c;
+  behind.facts[0].in_sync = false;
+  EXPECT_FALSE(is_at_rest(behind.record, behind.facts));
+  c.record.spec.repl = 3;
+  EXPECT_FALSE(is_at_rest(c.record, c.facts)) << "one is missing";
+}
+
 TEST(NoteAbsences, BeginsAndEnds) {
   Case c = volume_of(2, 2);
   EXPECT_FALSE(note_absences(c.record, c.facts, kNow));

@@ -13,6 +13,8 @@ namespace {
 // After another node has taken a volume over from us that nobody uses: two nodes that do not see each
 // other must not take it from each other all the time.
 constexpr Duration kCareRest = std::chrono::seconds(60);
+// Volumes whose replicas are moved only to stand better, at a time: a new zone is no reason to copy everything at once.
+constexpr size_t kMovesAtOnce = 4;
 
 bool is_settled(const VolumeRecord& record) {
   return record.state == LifeState::kReady && record.restoring.is_nil() && record.resizing_to_bytes == 0;
@@ -25,7 +27,11 @@ Task<Result<Plane::Surroundings>> Plane::look_at_surroundings() {
   Surroundings out;
   Result<std::vector<PoolFacts>> pools = co_await pool_facts();
   HF_CO_TRY(pools);
-  for (PoolFacts& pool : pools.value()) out.pools[pool.pool.id] = std::move(pool);
+  out.all_pools = std::move(pools).value();
+  for (const PoolFacts& pool : out.all_pools) {
+    out.pools[pool.pool.id] = &pool;
+    out.kinds.add(pool.domain);
+  }
   Result<std::map<VolumeId, std::vector<MemberInfo>>> members = co_await ports_.volumes->all_members();
   HF_CO_TRY(members);
   out.members = std::move(members).value();
@@ -37,11 +43,12 @@ std::vector<ReplicaFacts> Plane::replica_facts(const VolumeRecord& record, const
   std::vector<ReplicaFacts> facts;
   for (const MemberRecord& member : record.members) {
     ReplicaFacts& fact = facts.emplace_back();
+    fact.seat = seat_of(record, member);
     const auto pool = around.pools.find(member.pool);
     fact.gone = pool == around.pools.end();
     if (!fact.gone) {
-      fact.draining = pool->second.node_draining;
-      fact.reachable = pool->second.node_online && is_there(pool->second.pool);
+      fact.draining = pool->second->node_draining;
+      fact.reachable = pool->second->node_online && is_there(pool->second->pool);
     }
     for (const MemberInfo& info : told) {
       if (info.replica != member.replica) continue;
@@ -73,6 +80,7 @@ bool Plane::replicas_need_work(const VolumeRecord& record, const AttachmentRecor
   const NodeId user = attachment != nullptr ? attachment->node : NodeId();
   const ReplicaPlan plan = plan_replicas(record, facts, user, now(), options_.rebuild_after);
   if (plan.join != 0 || !plan.leave.empty()) return true;
+  if (better_elsewhere(record, facts, around, user)) return true;
   const bool in_between = std::any_of(record.members.begin(), record.members.end(), [](const MemberRecord& member) {
     return member.state != MemberState::kMember;
   });
@@ -104,49 +112,73 @@ Task<Status> Plane::decide_replicas(View& view, const Surroundings& around) {
   const std::vector<ReplicaFacts>& facts = seen.value();
   bool changed = note_absences(record, facts, now());
   const NodeId user = view.attachment ? view.attachment->record.node : NodeId();
-  const ReplicaPlan plan = plan_replicas(record, facts, user, now(), options_.rebuild_after);
+  ReplicaPlan plan = plan_replicas(record, facts, user, now(), options_.rebuild_after);
+  const std::optional<size_t> moved = better_elsewhere(record, facts, around, user);
+  if (moved && plan.join == 0) {
+    HF_PROBE("cluster.replica_moves_for_spread");
+    plan.join = 1;
+    std::erase(plan.stay, *moved);
+  }
   for (const size_t leaving : plan.leave) {
     HF_PROBE("cluster.replica_leaves");
     record.members[leaving].state = MemberState::kLeaving;
     changed = true;
   }
+  Group group;
   Status placed;
   if (plan.join > 0) {
-    std::vector<PoolFacts> pools;
-    for (const auto& [id, pool] : around.pools) pools.push_back(pool);
-    PlacementRequest request;
-    request.size_bytes = record.size_bytes;
-    request.io_class = static_cast<uint32_t>(record.spec.io_priority);
-    request.nodes = record.spec.nodes;
-    request.asking = user.is_nil() ? options_.node : user;
-    for (const MemberRecord& member : record.members) request.without.push_back(member.node);
-    // As many as there is room for: two copies are better than one.
-    for (request.replicas = plan.join; request.replicas > 0; --request.replicas) {
-      Result<std::vector<PoolInfo>> found = place_volume(request, pools, options_.limits);
-      placed = found.ok() ? Status() : Status(found.error());
-      if (!found.ok()) continue;
-      for (const PoolInfo& pool : found.value()) {
-        HF_PROBE("cluster.replica_joins");
-        MemberRecord member;
-        member.node = pool.node;
-        member.pool = pool.id;
-        member.replica = new_id<ReplicaId>(ports_.random);
-        member.state = MemberState::kJoining;
-        record.members.push_back(member);
-        changed = true;
-      }
-      break;
-    }
-    if (!placed.ok()) {
-      placed = placed.error().with_context(
-          fmt::format("volume {} wants {} replica{} more", record.name, plan.join, plan.join == 1 ? "" : "s"));
-    }
+    Result<Group> looked = co_await look_at_group(record);
+    HF_CO_TRY(looked);
+    group = std::move(looked).value();
+    placed = place_joiners(record, facts, plan, around, group, user, &changed);
   }
   if (changed) {
-    Status recorded = co_await put(view.volume);
+    Batch batch(catalog_);
+    batch.put(view.volume);
+    if (!group.key.empty()) batch.place_in_group(group.key, group.token, record.id.to_string());
+    Status recorded = co_await catalog_.commit(std::move(batch));
     HF_CO_TRY(recorded);
   }
   co_return placed;
+}
+
+// As many as there is room for: two copies are better than one.
+Status Plane::place_joiners(VolumeRecord& record, const std::vector<ReplicaFacts>& facts, const ReplicaPlan& plan,
+                            const Surroundings& around, const Group& group, NodeId user, bool* changed) {
+  PlacementRequest request = request_for(record, group);
+  request.asking = user.is_nil() ? options_.node : user;
+  for (const size_t i : plan.stay) request.beside.push_back(facts[i].seat);
+  for (const MemberRecord& member : record.members) request.without.push_back(member.node);
+  Status placed;
+  for (request.replicas = plan.join; request.replicas > 0; --request.replicas) {
+    Result<std::vector<PoolInfo>> found = place_volume(request, around.all_pools, options_.limits);
+    placed = found.ok() ? Status() : Status(found.error());
+    if (!found.ok()) continue;
+    for (const PoolInfo& pool : found.value()) {
+      HF_PROBE("cluster.replica_joins");
+      MemberRecord member;
+      member.node = pool.node;
+      member.pool = pool.id;
+      member.replica = new_id<ReplicaId>(ports_.random);
+      member.state = MemberState::kJoining;
+      record.members.push_back(member);
+      *changed = true;
+    }
+    break;
+  }
+  if (placed.ok()) return placed;
+  return placed.error().with_context(
+      fmt::format("volume {} wants {} replica{} more", record.name, plan.join, plan.join == 1 ? "" : "s"));
+}
+
+std::optional<size_t> Plane::better_elsewhere(const VolumeRecord& record, const std::vector<ReplicaFacts>& facts,
+                                              const Surroundings& around, NodeId user) const {
+  const bool busy = unfinished_.size() >= kMovesAtOnce && !unfinished_.contains(record.id);
+  if (busy || !is_at_rest(record, facts)) return std::nullopt;
+  std::vector<Seat> seats;
+  for (const ReplicaFacts& fact : facts) seats.push_back(fact.seat);
+  const Group no_group;
+  return misplaced(seats, request_for(record, no_group), around.all_pools, around.kinds, options_.limits, user);
 }
 
 // Each member one step further, where one is due.

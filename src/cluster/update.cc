@@ -47,10 +47,10 @@ constexpr UpdateRule kUpdateRules[] = {
     {SpecKey::kScale, kLater},
     {SpecKey::kIoPriority, kLater},
     {SpecKey::kShared, kLater},
-    {SpecKey::kNodes, kLater},
-    {SpecKey::kZones, kLater},
-    {SpecKey::kRacks, kLater},
-    {SpecKey::kRegions, kLater},
+    {SpecKey::kNodes, ""},
+    {SpecKey::kZones, ""},
+    {SpecKey::kRacks, ""},
+    {SpecKey::kRegions, ""},
     {SpecKey::kGroup, kLater},
     {SpecKey::kFg, kLater},
     {SpecKey::kDurability, kLater},
@@ -115,6 +115,14 @@ Task<Result<VolumeInfo>> Plane::update(const UpdateVolume& request) {
   HF_CO_TRY(supported);
   const Status mountable = spec::check_mount_options(changed->fs, changed->mount_options);
   HF_CO_TRY(mountable);
+  const bool moves = changed->nodes != record.spec.nodes || changed->zones != record.spec.zones ||
+                     changed->racks != record.spec.racks || changed->regions != record.spec.regions;
+  if (moves) {
+    Result<std::vector<PoolFacts>> pools = co_await pool_facts();
+    HF_CO_TRY(pools);
+    const Status known = check_named(placement_of(changed.value(), record.size_bytes), pools.value());
+    if (!known.ok()) co_return known.error().with_context("volume " + record.name);
+  }
   const uint64_t size_bytes = changed->size_bytes;
   changed->size_bytes = record.spec.size_bytes;
   // A size that cannot be had refuses the whole update, so it goes first.
@@ -122,7 +130,7 @@ Task<Result<VolumeInfo>> Plane::update(const UpdateVolume& request) {
   HF_CO_TRY(grown);
   changed->size_bytes = record.spec.size_bytes;
   const uint32_t replicas = record.spec.repl;
-  const bool can_change = record.replicated || changed->repl == replicas;
+  const bool can_change = record.replicated || (changed->repl == replicas && !moves);
   if (!can_change) {
     co_return make_error(ErrorCode::kFailedPrecondition,
                          "volume {} was made before this node was in a cluster: mount it once, then change its replicas",
@@ -133,7 +141,7 @@ Task<Result<VolumeInfo>> Plane::update(const UpdateVolume& request) {
     Status recorded = co_await put(view->volume);
     HF_CO_TRY(recorded);
   }
-  if (record.spec.repl != replicas) co_await nudge(view.value());
+  if (record.spec.repl != replicas || moves) co_await nudge(view.value());
   co_return co_await info(view.value());
 }
 

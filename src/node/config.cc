@@ -4,6 +4,8 @@
 #include <toml++/toml.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cctype>
 #include <cerrno>
 #include <cstring>
 
@@ -15,6 +17,7 @@ namespace hf::node {
 namespace {
 
 constexpr size_t kMaxConfigBytes = 64 * 1024;
+constexpr size_t kMaxDomainName = 63;
 constexpr size_t kMaxRunDir = 80;  // a Unix socket's path holds 107 bytes
 
 Error bad_key(const std::string& file, std::string_view key, std::string_view accepted) {
@@ -65,7 +68,8 @@ Status read_key(const std::string& file, std::string_view key, const toml::node&
       {"state_dir", &config->state_dir},     {"run_dir", &config->run_dir},
       {"docker_socket", &config->docker_socket}, {"http_host", &config->http_host},
       {"grpc_tcp", &config->grpc_tcp},       {"nbd_tcp", &config->nbd_tcp},
-      {"node_name", &config->node_name},
+      {"node_name", &config->node_name},     {"region", &config->region},
+      {"zone", &config->zone},               {"rack", &config->rack},
       {"holder_program", &config->holder_program}, {"export", &config->export_kind}};
   for (const auto& [name, target] : strings) {
     if (name == key) return read_string(file, key, node, target);
@@ -93,7 +97,7 @@ Status read_key(const std::string& file, std::string_view key, const toml::node&
   return bad_key(file, key,
                  "unknown key; known are state_dir, run_dir, docker_socket, http_host, http_port, "
                  "grpc_tcp, nbd_tcp, nbd_tcp_open, peer_port, etcd_client_port, etcd_peer_port, node_name, "
-                 "holder_program, export, docker_grace_s, rebuild_after_s, journal_size, full_pool_wait_s, log_level");
+                 "region, zone, rack, holder_program, export, docker_grace_s, rebuild_after_s, journal_size, full_pool_wait_s, log_level");
 }
 
 // Whether it is this machine's alone. kInvalidArgument: no numeric address with a port.
@@ -131,6 +135,21 @@ Status check_nbd_tcp(const NodeConfig& config) {
                     "nbd_tcp \"{}\" is not loopback: NBD has no authentication here, whoever reaches "
                     "the address has every volume; if that network is trusted, set nbd_tcp_open = true",
                     config.nbd_tcp);
+}
+
+// As names in the lists of a volume's spec are.
+Status check_domains(const NodeConfig& config) {
+  const std::pair<std::string_view, const std::string*> names[] = {
+      {"region", &config.region}, {"zone", &config.zone}, {"rack", &config.rack}};
+  for (const auto& [key, name] : names) {
+    const bool sound = name->size() <= kMaxDomainName && std::all_of(name->begin(), name->end(), [](char c) {
+      return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '.' || c == '_' || c == '-';
+    });
+    if (sound) continue;
+    return make_error(ErrorCode::kInvalidArgument, "{} \"{}\": give up to {} letters, digits, '.', '_' and '-'", key,
+                      name->substr(0, 2 * kMaxDomainName), kMaxDomainName);
+  }
+  return {};
 }
 
 // Those of a cluster must not meet.
@@ -215,6 +234,7 @@ Status check_config(const NodeConfig& config) {
       return make_error(ErrorCode::kInvalidArgument, "{} \"{}\": give an absolute path, or \"\"", name, *path);
     }
   }
+  HF_TRY(check_domains(config));
   HF_TRY(check_grpc_tcp(config));
   HF_TRY(check_nbd_tcp(config));
   HF_TRY(check_cluster_ports(config));

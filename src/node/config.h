@@ -30,6 +30,7 @@ struct NodeConfig {
   uint16_t etcd_client_port = 2379;  // of an etcd member that this node carries, from init or join on
   uint16_t etcd_peer_port = 2380;
   std::string node_name;         // default: host name
+  std::string region, zone, rack;  // where this node stands: replicas are spread over different ones
   std::string holder_program;    // default: holdfast-holder beside this program
   std::string export_kind;       // "ublk", "nbd", "fuse"; "": the best that the kernel offers
   // How long a mount that Docker asked for is believed although no process has it: its container may be starting.

@@ -179,6 +179,9 @@ Task<Status> Daemon::start_control() {
   options.node = identity_.node;
   options.node_name = config_.node_name.empty() ? host_name() : config_.node_name;
   options.version = HF_VERSION;
+  options.domain.region = config_.region;
+  options.domain.zone = config_.zone;
+  options.domain.rack = config_.rack;
   if (membership_) options.address = host_port(membership_->address(), membership_->peer_port());
   options.mount_root = config_.mount_root();
   options.capabilities.clone = true;

@@ -65,6 +65,7 @@ void fill(const cluster::VolumeInfo& from, holdfast::v1::Volume* to) {
   to->set_parent(from.parent);
   fill_time(from.created, to->mutable_created());
   to->set_snapshot_count(from.snapshot_count);
+  to->set_placement(from.placement);
 }
 
 void fill(const cluster::SnapshotInfo& from, holdfast::v1::Snapshot* to) {
@@ -95,6 +96,9 @@ void fill(const cluster::PoolInfo& from, holdfast::v1::Pool* to) {
 void fill(const cluster::NodeInfo& from, holdfast::v1::Node* to) {
   to->set_draining(from.draining);
   to->set_replicas(from.replicas);
+  to->set_region(from.domain.region);
+  to->set_zone(from.domain.zone);
+  to->set_rack(from.domain.rack);
   to->set_id(from.id.to_string());
   to->set_name(from.name);
   to->set_address(from.address);

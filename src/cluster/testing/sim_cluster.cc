@@ -410,6 +410,7 @@ ControlOptions SimCluster::options(const Member& member) const {
   options.node_name = std::string("node-") + static_cast<char>('a' + member.index);
   options.address = options.node_name;
   options.version = "test";
+  options.domain = member.domain;
   options.boot_id = member.boot;
   options.mount_root = "/m";
   options.capabilities.clone = true;

@@ -35,6 +35,8 @@ class SimCluster {
   ControlPlane& control(size_t node) { return nodes_[node]->life->control; }
   SimNode& node(size_t node) { return nodes_[node]->world; }
   NodeId id(size_t node) const { return nodes_[node]->id; }
+  // As its configuration says; from its next start on.
+  FailureDomain& domain(size_t node) { return nodes_[node]->domain; }
   size_t size() const { return nodes_.size(); }
   size_t replicas(size_t node) const;
   state::MemoryServer& server() { return server_; }
@@ -70,6 +72,7 @@ class SimCluster {
     NodeId id;
     SimNode world;
     std::string boot = "boot";
+    FailureDomain domain;
     uint64_t incarnations = 0;
     std::unique_ptr<Life> life;
   };

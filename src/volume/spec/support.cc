@@ -12,12 +12,11 @@ using S = const VolumeSpec&;
 using C = const Capabilities&;
 
 constexpr std::string_view kEncrypt = "the data would be written in clear";
-constexpr std::string_view kPlace = "replicas could be placed elsewhere than asked";
 constexpr std::string_view kThrottle = "the volume could take more than its share";
 constexpr std::string_view kSnap = "snapshots that somebody relies on would not be taken";
 constexpr std::string_view kHint = "a hint: it changes speed or cost, not what is kept";
 
-constexpr std::array<SupportRule, 34> kRules = {{
+constexpr std::array<SupportRule, 28> kRules = {{
     // Promises.
     {SpecKey::kRepl, true, "writes would be kept on fewer nodes than asked",
      [](S s, C c) { return s.repl > c.max_replicas; }},
@@ -42,12 +41,6 @@ constexpr std::array<SupportRule, 34> kRules = {{
      [](S s, C c) { return s.snap_interval_minutes > 0 && !c.snapshot_schedules; }},
     {SpecKey::kAggregationLevel, true, "the volume could not outgrow one replica set",
      [](S s, C c) { return s.aggregation_level > 1 && !c.aggregation; }},
-    {SpecKey::kNodes, true, kPlace, [](S s, C c) { return !s.nodes.empty() && !c.placement; }},
-    {SpecKey::kZones, true, kPlace, [](S s, C c) { return !s.zones.empty() && !c.placement; }},
-    {SpecKey::kRacks, true, kPlace, [](S s, C c) { return !s.racks.empty() && !c.placement; }},
-    {SpecKey::kRegions, true, kPlace, [](S s, C c) { return !s.regions.empty() && !c.placement; }},
-    {SpecKey::kFg, true, "volumes of the group could end on one node",
-     [](S s, C c) { return s.group_strict && !c.placement; }},
     {SpecKey::kParent, true, "the volume would be empty instead of a clone",
      [](S s, C c) { return !s.parent.empty() && !c.clone; }},
     {SpecKey::kSticky, true, "the volume could be deleted",
@@ -65,8 +58,6 @@ constexpr std::array<SupportRule, 34> kRules = {{
     {SpecKey::kStoragePolicy, true, "the policy's limits would not hold",
      [](S s, C c) { return !s.storage_policy.empty() && !c.storage_policies; }},
     // Hints.
-    {SpecKey::kGroup, false, "without fg=true the group is a wish",
-     [](S s, C c) { return !s.group.empty() && !c.placement; }},
     {SpecKey::kIoPriority, false, kHint,
      [](S s, C c) {
        return s.io_priority != IoPriority::kLow && !c.hints.contains(SpecKey::kIoPriority);

@@ -24,7 +24,6 @@ struct Capabilities {
   bool scale = false;
   bool aggregation = false;
   bool snapshot_schedules = false;
-  bool placement = false;  // nodes, zones, racks, regions, strict groups
   bool clone = false;      // parent
   bool sticky = false;     // deletion honours the flag
   bool proxy = false;

@@ -21,7 +21,7 @@ Capabilities everything() {
   Capabilities all;
   all.max_replicas = 3;
   all.encryption = all.shared = all.scale = all.aggregation = all.snapshot_schedules = true;
-  all.placement = all.clone = all.sticky = all.proxy = all.throttle = true;
+  all.clone = all.sticky = all.proxy = all.throttle = true;
   all.storage_policies = all.flush_durability = true;
   for (const KeyInfo& key : key_table()) all.hints.insert(key.key);
   return all;
@@ -37,10 +37,6 @@ constexpr std::string_view kPromises[] = {"repl=2",
                                           "snap_schedule=daily=08h00",
                                           "snap_interval=60",
                                           "aggregation_level=2",
-                                          "nodes=n1",
-                                          "zones=z",
-                                          "racks=r",
-                                          "regions=r",
                                           "parent=p",
                                           "sticky=true",
                                           "io_throttle_rd_iops=1",
@@ -53,7 +49,7 @@ constexpr std::string_view kPromises[] = {"repl=2",
 constexpr std::string_view kHints[] = {
     "io_priority=high", "io_profile=db",         "journal=true",   "auto_fstrim=true",
     "compressed=true",  "ephemeral=true",        "queue_depth=64", "durability=flush",
-    "group=g",          "aggregation_level=auto"};
+    "aggregation_level=auto"};
 
 TEST(Support, RefusesPromisesThatItCannotKeep) {
   for (const std::string_view item : kPromises) {
@@ -63,8 +59,6 @@ TEST(Support, RefusesPromisesThatItCannotKeep) {
     EXPECT_THAT(status.error().message(), AllOf(HasSubstr("not yet supported"), HasSubstr(key),
                                                 HasSubstr("("), Not(HasSubstr("hunter2"))));
   }
-  EXPECT_EQ(check_support(parsed("name=v,group=g,fg=true"), Capabilities{}).code(),
-            ErrorCode::kNotSupported);
   Capabilities no_xfs;
   no_xfs.xfs = false;
   EXPECT_EQ(check_support(parsed("name=v,fs=xfs"), no_xfs).code(), ErrorCode::kNotSupported);
@@ -108,6 +102,7 @@ TEST(Support, DefaultsAndNamedDefaultsAreAlwaysKept) {
   for (const char* text : {"v", "name=v,size=2G,fs=ext4",
                            "name=v,repl=1,scale=1,shared=false,secure=false,snap_interval=0,"
                            "aggregation_level=1,sticky=false,io_throttle_rd_bw=0,queue_depth=128",
+                           "name=v,nodes=n,zones=z,racks=r,regions=r,group=g,fg=true",
                            "name=v,mount_options=noatime,nodiscard=true,labels=a:b,token=t"}) {
     EXPECT_TRUE(check_support(parsed(text), Capabilities{}).ok()) << text;
     EXPECT_TRUE(support_notes(parsed(text), Capabilities{}).empty()) << text;
@@ -120,7 +115,8 @@ TEST(Support, EveryKeyIsDecided) {
   for (const SupportRule& rule : support_rules()) ruled.insert(rule.key);
   for (const SpecKey key :
        {SpecKey::kName, SpecKey::kSize, SpecKey::kLabels, SpecKey::kNodiscard,
-        SpecKey::kMountOptions, SpecKey::kAllowGrow, SpecKey::kToken, SpecKey::kTokenSecret}) {
+        SpecKey::kMountOptions, SpecKey::kNodes, SpecKey::kZones, SpecKey::kRacks, SpecKey::kRegions,
+        SpecKey::kGroup, SpecKey::kFg, SpecKey::kAllowGrow, SpecKey::kToken, SpecKey::kTokenSecret}) {
     EXPECT_FALSE(ruled.contains(key));
     ruled.insert(key);
   }
