@@ -152,7 +152,7 @@ Task<Status> Plane::make_file_system(View& view) {
   VolumeRecord& record = view.volume.record;
   FilesystemSpec fs = filesystem_spec(record);
   fs.may_format = !record.fs.formatted;
-  // mkfs.btrfs refuses the UUID that its own half made file system carries.
+  // What an mkfs left that was cut short is no data of anybody.
   Status forgotten = co_await forget_half_made(view);
   HF_CO_TRY(forgotten);
   if (fs.may_format) {

@@ -3,8 +3,9 @@ import json
 import os
 import signal
 import subprocess
+import traceback
 
-from harness.base import need_program, wait_until
+from harness.base import Failed, need_program, wait_until
 from harness.case import SystemTest
 from harness.holdfastd import Holdfastd
 from harness.lan import Lan
@@ -19,6 +20,9 @@ class Writer:
         self.path = os.path.join(folder, name)
         self.stop_file, self.count_file = host.path("stop-" + name), host.path("written-" + name)
         self.host = host
+        for old in (self.stop_file, self.count_file):
+            if os.path.exists(old):
+                os.unlink(old)
         self.process = host.start(["sh", "-c", self.SCRIPT, "sh", self.path, self.stop_file, self.count_file], host.path(name + ".log"))
 
     def lines(self):
@@ -144,3 +148,86 @@ class ClusterTest(SystemTest):
             wait_until("all nodes to be seen online", lambda node=node: all(n["online"] for n in node.json("node", "list")["nodes"])
                        and len(node.json("node", "list")["nodes"]) == 3, seconds=30)
         return nodes
+
+
+class _Home(ClusterTest):
+    """What a cluster needs around it that several tests use."""
+
+    def runTest(self):
+        """unittest wants one; nobody calls it."""
+
+    def close(self):
+        """Ends all of it, whatever fails meanwhile; false where something did, or was left behind."""
+        well = True
+        self.tearDown()
+        while self._cleanups:
+            function, arguments, more = self._cleanups.pop()
+            try:
+                function(*arguments, **more)
+            except Exception:  # pylint: disable=broad-except  # the rest must end too
+                traceback.print_exc()
+                well = False
+        return well
+
+
+class SharedClusterTest(ClusterTest):
+    """Tests on one cluster of three nodes, self.three_nodes, made by the first of them: to make one takes longer than most tests.
+    Each leaves all nodes running and joined; its volumes are deleted behind it. After a test that failed there is a new cluster."""
+
+    home = None
+
+    def setUp(self):
+        kind = type(self)
+        if kind.home is None:
+            home = _Home()
+            home.setUp()
+            try:
+                home.three_nodes = home.three()
+            except BaseException:
+                home.close()
+                raise
+            kind.home = home
+        self.environment, self.ctl, self.lan = kind.home.environment, kind.home.ctl, kind.home.lan
+        self.scratch, self.three_nodes = kind.home.scratch, kind.home.three_nodes
+        self.addCleanup(self._settle)
+
+    def tearDown(self):
+        type(self).home.leaks.note()
+
+    def _settle(self):
+        """The last clean-up of a test."""
+        result = self._outcome.result
+        well = not any(test is self for test, _ in result.failures + result.errors)
+        try:
+            if well:
+                self._delete_volumes()
+        except BaseException:
+            well = False
+            raise
+        finally:
+            if not well:
+                for node in self.three_nodes:
+                    print(f"---- the end of the log of {node.address}\n{node.logs()}", flush=True)
+                self._end_home()
+
+    def _delete_volumes(self):
+        for node in self.three_nodes:
+            node.release_volumes(node.json("cluster", "status")["node"])
+        one = self.three_nodes[0]
+        # A clone before its origin: tried again as long as one more goes.
+        while names := list(one.volumes()):
+            gone = [name for name in names if one.holdfast("volume", "delete", name, "--yes", "--with-snapshots", check=False).returncode == 0]
+            if not gone:
+                raise Failed(f"none of the volumes {names} can be deleted")
+        for node in self.three_nodes:
+            wait_until(f"all to be well at {node.address}", lambda node=node: node.json("status")["healthy"], seconds=60)
+
+    @classmethod
+    def _end_home(cls):
+        home, cls.home = cls.home, None
+        return home is None or home.close()
+
+    @classmethod
+    def tearDownClass(cls):
+        if not cls._end_home():
+            raise Failed("the cluster did not end well, see above")
