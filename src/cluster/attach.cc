@@ -107,6 +107,7 @@ Task<Status> Plane::serve(View& view, ExportKind kind) {
     }
     co_return up.error().with_context("attach volume " + record.name);
   }
+  view.untouched = fresh && !in_kernel;
   view.attachment->record.attached = true;
   record.phase = VolumePhase::kActive;
   if (inherits_identity(record)) record.fs.uuid = record.id.to_string();

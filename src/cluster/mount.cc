@@ -166,6 +166,12 @@ Task<Status> Plane::make_file_system(View& view) {
       HF_CO_TRY(intended);
     }
   }
+  if (view.untouched && record.fs.formatted) {
+    HF_PROBE("cluster.fs_read_before_mount");
+    Result<bool> sound = co_await ports_.mounter.reads_sound(served_.at(record.id).device, fs.fs);
+    HF_CO_TRY(sound);
+    if (sound.value()) co_return Status();
+  }
   Status prepared = co_await ports_.mounter.prepare(view.attachment->record.device, fs);
   HF_CO_TRY(prepared);
   if (record.fs.formatted) co_return Status();

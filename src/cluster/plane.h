@@ -35,6 +35,7 @@ struct View {
   std::optional<KeptAttachment> attachment;
   NodeId taken_from;  // by take_from_other(), without its consent; recorded by begin_serving()
   NodeId away;        // the same where it did not answer
+  bool untouched = false;  // its kernel device is made by this call, for nobody else: nothing has written through it
 };
 
 // The right to work on a volume (or two).

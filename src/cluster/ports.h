@@ -162,6 +162,9 @@ class Mounter {
   // The file system on it has the UUID `spec.uuid` afterwards, where two of one UUID must not meet on
   // one machine (btrfs). Before the device is in the kernel, which looks at what appears.
   virtual Task<Status> identify(std::shared_ptr<BlockDevice> device, FilesystemSpec spec) = 0;
+  // True: the volume carries a whole file system of type `fs`, as large as the device, that needs nothing but a mount.
+  // False: prepare() looks closer. Read without the kernel: only before anybody can have written through its device.
+  virtual Task<Result<bool>> reads_sound(std::shared_ptr<BlockDevice> device, spec::FsType fs) = 0;
   // What is written through the kernel's device has reached its BlockDevice afterwards. Answers what it
   // carries, for people ("an xfs file system labelled …"); empty: nothing that is known.
   virtual Task<Result<std::string>> contents(std::string device) = 0;

@@ -1,6 +1,7 @@
 #include "node/mount_adapter.h"
 
 #include "mount/identity.h"
+#include "mount/superblock.h"
 
 namespace hf::node {
 namespace {
@@ -11,6 +12,9 @@ bool is_kernel_device(const std::string& device) { return device.starts_with('/'
 
 Task<Status> MountAdapter::identify(std::shared_ptr<BlockDevice> device, FilesystemSpec spec) {
   co_return co_await mount::give_identity(*device, std::move(spec));
+}
+Task<Result<bool>> MountAdapter::reads_sound(std::shared_ptr<BlockDevice> device, spec::FsType fs) {
+  co_return co_await mount::reads_sound(*device, fs);
 }
 Task<Result<std::string>> MountAdapter::contents(std::string device) {
   return mounter_.contents(std::move(device));

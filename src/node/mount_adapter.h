@@ -10,6 +10,7 @@ class MountAdapter : public cluster::Mounter {
  public:
   explicit MountAdapter(mount::Mounter& mounter) : mounter_(mounter) {}
   Task<Status> identify(std::shared_ptr<BlockDevice> device, FilesystemSpec spec) override;
+  Task<Result<bool>> reads_sound(std::shared_ptr<BlockDevice> device, spec::FsType fs) override;
   Task<Result<std::string>> contents(std::string device) override;
   Task<Status> prepare(std::string device, FilesystemSpec spec) override;
   Task<Status> mount(std::string device, std::string path, FilesystemSpec spec) override;

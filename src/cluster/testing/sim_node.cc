@@ -501,6 +501,19 @@ Task<Status> SimPorts::identify(std::shared_ptr<BlockDevice> device, FilesystemS
   co_return co_await after("identify");
 }
 
+Task<Result<bool>> SimPorts::reads_sound(std::shared_ptr<BlockDevice> device, spec::FsType) {
+  Status come = co_await before("reads_sound");
+  HF_CO_TRY(come);
+  const auto& sim_device = static_cast<const SimDevice&>(*device);
+  SimImage* image = image_of(sim_device.pool(), sim_device.replica());
+  if (image == nullptr) co_return gone("reads_sound");
+  for (const auto& [volume, exported] : node_.exports) {
+    const bool of_it = exported.pool == sim_device.pool() && exported.replica == sim_device.replica();
+    if (of_it && node_.is_mounted(exported.device)) node_.violated(exported.device + " is read beside its mount");
+  }
+  co_return image->has_fs;
+}
+
 Task<Result<std::string>> SimPorts::contents(std::string device) {
   Status come = co_await before("contents");
   HF_CO_TRY(come);

@@ -158,6 +158,7 @@ class SimPorts : public ReplicaHost, public Exporter, public Mounter, public sta
 
   Task<Status> identify(std::shared_ptr<BlockDevice> device, FilesystemSpec spec) override;
   Task<Result<std::string>> contents(std::string device) override;
+  Task<Result<bool>> reads_sound(std::shared_ptr<BlockDevice> device, spec::FsType fs) override;
   Task<Status> prepare(std::string device, FilesystemSpec spec) override;
   Task<Status> mount(std::string device, std::string path, FilesystemSpec spec) override;
   Task<Status> bind(std::string from, std::string to, bool read_only) override;
