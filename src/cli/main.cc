@@ -4,6 +4,7 @@
 #include <cstdlib>
 
 #include "cli/commands.h"
+#include "cli/dvdcli.h"
 #include "cli/help.h"
 
 namespace hf::cli {
@@ -128,5 +129,7 @@ int run(int argc, char** argv) {
 }  // namespace hf::cli
 
 int main(int argc, char** argv) {
+  const std::string_view name = argc > 0 ? argv[0] : "";
+  if (name.substr(name.rfind('/') + 1) == "dvdcli") return hf::cli::run_dvdcli(argc, argv);
   return hf::cli::run(argc, argv);
 }

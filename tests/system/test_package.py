@@ -89,7 +89,7 @@ class Package(SystemTest):
 
     def check_files(self):
         for file in ("man1/holdfast.1", "man5/holdfastd.toml.5", "man7/holdfast-volume-spec.7", "man8/holdfastd.8",
-                     "man8/holdfast-holder.8", "man8/holdfast-pool.8"):
+                     "man8/holdfast-holder.8", "man8/holdfast-pool.8", "man1/dvdcli.1"):
             self.assertIn(f"/usr/share/man/{file}.gz", self.contents)
         for file in ("bash-completion/completions/holdfast", "zsh/vendor-completions/_holdfast",
                      "fish/vendor_completions.d/holdfast.fish", "doc/holdfast/copyright", "doc/holdfast/troubleshooting.md"):
