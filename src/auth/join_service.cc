@@ -64,14 +64,10 @@ Task<void> JoinService::stop() {
 Task<void> JoinService::accept_all() {
   while (true) {
     co_await room_.acquire(1);
-    Result<std::unique_ptr<Stream>> stream = co_await listener_->accept();
+    Result<std::unique_ptr<Stream>> stream = co_await accept_next(*listener_, world_.clock, "join", CancelToken());
     if (!stream.ok()) {
       room_.release(1);
-      if (stream.code() == ErrorCode::kClosed || stream.code() == ErrorCode::kCancelled) co_return;
-      HF_LOG(kWarn, "auth", "join_accept_failed error=\"{}\"", stream.error().to_string());
-      Status slept = co_await world_.clock.sleep_for(1s, CancelToken());
-      if (!slept.ok()) co_return;
-      continue;
+      co_return;
     }
     std::unique_ptr<Stream> accepted = std::move(*stream);
     if (!spawn(gate_, serve(std::move(accepted)))) co_return;

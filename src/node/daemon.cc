@@ -225,7 +225,7 @@ Task<Status> Daemon::start_replication() {
   const std::string address = "tcp:" + host_port(membership_->address(), membership_->peer_port());
   Result<std::unique_ptr<Listener>> listener = co_await peers.listen(address, ListenOptions());
   if (!listener.ok()) co_return listener.error().with_context("peer_port");
-  replicas_server_ = std::make_unique<PeerServer>(identity_.cluster, *volumes_);
+  replicas_server_ = std::make_unique<PeerServer>(identity_.cluster, *volumes_, world.clock);
   replicas_server_->start(std::move(*listener));
   co_return Status();
 }

@@ -19,7 +19,6 @@ using nlohmann::json;
 
 constexpr size_t kHeadBytes = 8;
 constexpr Duration kQuestionWithin = 5s;  // from the connection to the question's last byte
-constexpr Duration kAcceptPause = 100ms;  // after an accept that failed
 constexpr size_t kMaxListed = 1000;
 
 Error broken(std::string_view why) {
@@ -365,14 +364,8 @@ Task<void> NodeLink::stop() {
 
 Task<void> NodeLink::accept_all() {
   for (;;) {
-    Result<std::unique_ptr<Stream>> stream = co_await listener_->accept();
-    if (stream.code() == ErrorCode::kClosed || stream.code() == ErrorCode::kCancelled) co_return;
-    if (!stream.ok()) {
-      HF_LOG(kWarn, "node", "link_accept why=\"{}\"", stream.error().to_string());
-      Status slept = co_await world_.clock.sleep_for(kAcceptPause, CancelToken(stopping_));
-      if (!slept.ok()) co_return;
-      continue;
-    }
+    Result<std::unique_ptr<Stream>> stream = co_await accept_next(*listener_, world_.clock, "link", CancelToken(stopping_));
+    if (!stream.ok()) co_return;
     if (serving_gate_.inside() > kMaxLinkCalls) {
       HF_LOG(kWarn, "node", "link_full peer={}", (*stream)->peer());
       continue;

@@ -92,17 +92,17 @@ void PeerServer::start(std::unique_ptr<Listener> listener) {
 }
 
 Task<void> PeerServer::stop() {
-  stopping_ = true;
+  stopping_.cancel();
   if (listener_ != nullptr) listener_->close();
   for (Served* served : connections_) served->close();
   co_await tasks_.close();
 }
 
 Task<void> PeerServer::accept() {
-  while (!stopping_) {
-    Result<std::unique_ptr<Stream>> stream = co_await listener_->accept();
+  while (!stopping_.is_cancelled()) {
+    Result<std::unique_ptr<Stream>> stream = co_await accept_next(*listener_, clock_, "replicas", CancelToken(stopping_));
     if (!stream.ok()) co_return;
-    if (connections_.size() >= kMaxConnections || stopping_) {
+    if (connections_.size() >= kMaxConnections || stopping_.is_cancelled()) {
       HF_LOG(kWarn, "replicate", "a connection of {} is refused: {} are open", (*stream)->peer(),
              connections_.size());
       (*stream)->close();
@@ -160,7 +160,7 @@ Task<void> PeerServer::serve(std::shared_ptr<Served> served) {
   (void)spawn(tasks_, send(served));
   Status good = co_await greet(*served);
   if (served->refused) co_await refuse(*served, good.error());
-  while (good.ok() && !stopping_) {
+  while (good.ok() && !stopping_.is_cancelled()) {
     Result<InFrame> in = co_await served->reader.next();
     if (!in.ok()) {
       good = in.error();

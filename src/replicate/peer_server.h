@@ -31,8 +31,8 @@ class PeerServer {
   static constexpr uint64_t kMaxRequests = 1100;           // at a time, of one connection
   static constexpr uint64_t kMaxRequestBytes = 64 * kMiB;  // data of them; then it is not read on
 
-  PeerServer(ClusterId cluster, ReplicaDirectory& directory)
-      : cluster_(cluster), directory_(directory) {}
+  PeerServer(ClusterId cluster, ReplicaDirectory& directory, Clock& clock)
+      : cluster_(cluster), directory_(directory), clock_(clock) {}
 
   // Serves until stop(). The caller has made the listener (and its TLS).
   void start(std::unique_ptr<Listener> listener);
@@ -54,9 +54,10 @@ class PeerServer {
 
   const ClusterId cluster_;
   ReplicaDirectory& directory_;
+  Clock& clock_;
   std::unique_ptr<Listener> listener_;
   std::list<Served*> connections_;
-  bool stopping_ = false;
+  CancelSource stopping_;
   Gate tasks_;
 };
 

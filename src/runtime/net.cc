@@ -1,5 +1,7 @@
 #include "runtime/net.h"
 
+#include "base/log.h"
+
 namespace hf {
 
 Task<Status> Stream::read_exact(MutableByteSpan out) {
@@ -20,6 +22,17 @@ Task<Status> Stream::read_exact(MutableByteSpan out) {
 Task<Status> Stream::write_bytes(ByteSpan bytes) {
   const ByteSpan segments[1] = {bytes};
   co_return co_await write_all(segments);
+}
+
+Task<Result<std::unique_ptr<Stream>>> accept_next(Listener& listener, Clock& clock, std::string who, CancelToken cancel) {
+  constexpr Duration kPause = 100ms;
+  while (true) {
+    Result<std::unique_ptr<Stream>> stream = co_await listener.accept();
+    if (stream.ok() || stream.code() == ErrorCode::kClosed || stream.code() == ErrorCode::kCancelled) co_return std::move(stream);
+    HF_LOG(kWarn, "runtime", "accept_failed who={} address={} error=\"{}\"", who, listener.address(), stream.error().to_string());
+    Status slept = co_await clock.sleep_for(kPause, cancel);
+    HF_CO_TRY(slept);
+  }
 }
 
 }  // namespace hf

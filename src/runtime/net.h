@@ -45,6 +45,10 @@ class Listener {
   virtual const std::string& address() const = 0;
 };
 
+// The next connection. An accept that fails (no descriptors left) is logged as `who`'s and done again a while later, since
+// it passes. kClosed, kCancelled: no more come.
+Task<Result<std::unique_ptr<Stream>>> accept_next(Listener& listener, Clock& clock, std::string who, CancelToken cancel);
+
 struct ListenOptions {
   int backlog = 128;
   uint32_t unix_mode = 0600;  // permissions of a Unix socket, set before it can be connected to

@@ -34,6 +34,7 @@ struct NetFaults {
   uint32_t reset_ppm = 0;  // both ends learn of a reset
   uint32_t stall_ppm = 0;  // this piece, and all behind it, comes late
   Duration stall_max = 5s;
+  uint32_t accept_ppm = 0;  // of accepts: there are no descriptors left; who connects waits
 };
 
 class SimNet {
@@ -55,6 +56,7 @@ class SimNet {
   NetFaults& faults() { return faults_; }
   // Resets every stream between the two (also a == b), at once and at both ends.
   void reset_streams(const std::string& a, const std::string& b);
+  bool accept_fails() { return faults_.accept_ppm > 0 && prng_.below(1'000'000) < faults_.accept_ppm; }
   size_t open_connections() const { return connections_.size(); }
 
   // --- for hosts

@@ -292,6 +292,9 @@ Task<Result<std::unique_ptr<Stream>>> SimListener::accept() {
   while (true) {
     if (life_.is_dead()) co_return dead_error("accept");
     if (closed_) co_return make_error(ErrorCode::kClosed, "{} no longer listens", address_);
+    if (!queue_.empty() && net_.accept_fails()) {
+      co_return make_error(ErrorCode::kLimitExceeded, "accept on {}: too many open files", address_);
+    }
     if (!queue_.empty()) {
       std::unique_ptr<Stream> stream = std::move(queue_.front());
       queue_.pop_front();

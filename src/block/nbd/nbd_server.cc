@@ -4,12 +4,6 @@
 #include "runtime/net.h"
 
 namespace hf::nbd {
-namespace {
-
-constexpr Duration kAcceptRetry =
-    100ms;  // after an accept failed, for want of descriptors for example
-
-}  // namespace
 
 struct NbdServer::Connection : ListHook {
   explicit Connection(std::unique_ptr<Stream> s) : stream(std::move(s)) {}
@@ -90,15 +84,8 @@ std::vector<std::string> NbdServer::addresses() const {
 
 Task<void> NbdServer::accept_loop(Listener& listener) {
   while (!stopping_.is_cancelled()) {
-    Result<std::unique_ptr<Stream>> stream = co_await listener.accept();
-    if (!stream.ok()) {
-      if (stream.code() == ErrorCode::kClosed || stream.code() == ErrorCode::kCancelled) co_return;
-      HF_LOG(kWarn, "block", "nbd_accept_failed address={} error=\"{}\"", listener.address(),
-             stream.error().to_string());
-      Status waited = co_await world_.clock.sleep_for(kAcceptRetry, stopping_);
-      if (!waited.ok()) co_return;
-      continue;
-    }
+    Result<std::unique_ptr<Stream>> stream = co_await accept_next(listener, world_.clock, "nbd", CancelToken(stopping_));
+    if (!stream.ok()) co_return;
     if (open_ >= options_.connections_max) {
       ++counts_.refused;
       HF_LOG(kWarn, "block",

@@ -151,7 +151,7 @@ Task<bool> SimCluster::start(Node& node) {
     Result<std::unique_ptr<Listener>> listener =
         co_await daemon->world.net.listen(address, ListenOptions());
     if (listener.ok()) {
-      daemon->server = std::make_unique<PeerServer>(cluster_, *daemon);
+      daemon->server = std::make_unique<PeerServer>(cluster_, *daemon, daemon->world.clock);
       daemon->server->start(std::move(*listener));
     } else {
       up = listener.error();

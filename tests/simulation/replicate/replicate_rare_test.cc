@@ -64,6 +64,22 @@ TEST_F(RestartedLease, Forgotten) {
   EXPECT_EQ(old_reads(ReplicateMutant::kRestartForgetsLease), 1u);
 }
 
+// A node without a descriptor left when others connect to it.
+class NoDescriptors : public Rare {};
+
+TEST_F(NoDescriptors, LeftAreWaitedFor) {
+  make(quiet());
+  EXPECT_TRUE(attach(1).ok());
+  EXPECT_TRUE(in_sync(10s));
+  kill(2);
+  EXPECT_TRUE(write(1, 0, 1).ok());
+  cluster_->sim().net().faults().accept_ppm = 1'000'000;
+  start(2);
+  EXPECT_FALSE(in_sync(3s));
+  cluster_->sim().net().faults().accept_ppm = 0;
+  EXPECT_TRUE(in_sync(30s));
+}
+
 // The coordinator has no replica of its own and reads from one that is cut off with it; the other
 // one is enough for the next coordinator.
 class RemoteRead : public Rare {
