@@ -1,4 +1,6 @@
 // holdfast volume …
+#include <poll.h>
+
 #include <memory>
 
 #include "base/units.h"
@@ -22,6 +24,28 @@ std::string replicas_text(const v1::Volume& volume) {
   return fmt::format("{}/{}", online, volume.replicas_size());
 }
 
+std::string findings_text(const v1::ScrubFindings& seen) {
+  std::string text = format_size(seen.compared_bytes()) + " compared";
+  if (seen.mended_bytes() > 0) text += ", " + format_size(seen.mended_bytes()) + " mended";
+  if (seen.undecided_bytes() > 0) text += ", " + format_size(seen.undecided_bytes()) + " different without a majority";
+  if (seen.lost_bytes() > 0) text += ", " + format_size(seen.lost_bytes()) + " damaged on every replica";
+  const bool sound = seen.mended_bytes() + seen.undecided_bytes() + seen.lost_bytes() == 0;
+  if (sound) text += ", nothing wrong";
+  if (!seen.all_members()) text += "; not all replicas in sync were there all the time";
+  return text;
+}
+
+// "2026-11-28T04:00:00Z: 3 GiB compared, nothing wrong; now at 1 GiB of 10 GiB".
+std::string scrub_line(const v1::ScrubReport& scrub) {
+  std::string text = "never at its end yet";
+  if (scrub.has_ended()) text = fmt::format("{}: {}", format_utc(scrub.ended().seconds()), findings_text(scrub.last()));
+  if (!scrub.has_begun()) return text;
+  text += fmt::format("; {} {} of {}", scrub.running() ? "now at" : "cut short at", format_size(scrub.so_far().done_to()),
+                      format_size(scrub.size_bytes()));
+  if (!scrub.message().empty()) text += ": " + scrub.message();
+  return text;
+}
+
 std::string describe(const v1::Volume& volume) {
   Fields fields;
   fields.add("name", volume.name());
@@ -37,6 +61,7 @@ std::string describe(const v1::Volume& volume) {
   fields.add("parent", volume.parent());
   fields.add("snapshots", std::to_string(volume.snapshot_count()));
   fields.add("created", format_utc(volume.created().seconds()));
+  if (volume.has_scrub()) fields.add("scrub", scrub_line(volume.scrub()));
   for (const v1::Replica& replica : volume.replicas()) {
     std::string state = replica.state() + (replica.in_sync() ? "" : ", not in sync");
     if (replica.resync_bytes_total() > 0) {
@@ -291,6 +316,118 @@ void add_replicas_and_move(CLI::App& volume, Context& context) {
   });
 }
 
+constexpr int kLookAgainMs = 500;
+
+int scrub(Client& client, const Output& output, v1::ScrubVolumeRequest request, bool wait) {
+  Stub stub(client.channel());
+  auto scrub = client.call<v1::ScrubReport>(stub, &Stub::Scrub, request);
+  if (!scrub.ok()) return output.fail(scrub.error());
+  request.set_only_look(true);
+  while (wait && scrub->running()) {
+    ::poll(nullptr, 0, kLookAgainMs);
+    scrub = client.call<v1::ScrubReport>(stub, &Stub::Scrub, request);
+    if (!scrub.ok()) return output.fail(scrub.error());
+  }
+  if (wait && scrub->has_begun()) {
+    return output.fail(make_error(ErrorCode::kUnavailable, "the scrub of {} was cut short at {} of {}: {}; asked again it goes on "
+                                  "there",
+                                  scrub->volume(), format_size(scrub->so_far().done_to()), format_size(scrub->size_bytes()),
+                                  scrub->message().empty() ? "the volume went elsewhere, or its node ended" : scrub->message()));
+  }
+  output.print(*scrub, fmt::format("{}: {}\n", scrub->volume(), scrub_line(*scrub)));
+  const bool bad = wait && scrub->last().undecided_bytes() + scrub->last().lost_bytes() > 0;
+  return bad ? Error(ErrorCode::kCorruption, "").info().exit_code : 0;
+}
+
+void add_scrub(CLI::App& volume, Context& context) {
+  struct Args {
+    std::string name, rate;
+    bool no_wait = false;
+  };
+  auto args = std::make_shared<Args>();
+  CLI::App* app = volume.add_subcommand("scrub", "Compare a volume's replicas and mend what one has damaged");
+  app->add_option("volume", args->name, "name or id")->required();
+  app->add_option("--rate", args->rate, "at most so much a second of each replica, such as 50M (default: no limit)");
+  app->add_flag("--no-wait", args->no_wait, "return at once; inspect shows how far it is");
+  app->footer(
+      "Reads all that is allocated while the volume is used, compares what the replicas in sync have, and writes anew what\n"
+      "is damaged on some or different from most. Of two that differ none is taken for right: that is told, as is what\n"
+      "every replica has damaged, and the exit code is that of \"corruption\". Of a volume of one replica the checksums are\n"
+      "checked. A round that is cut short goes on where it was. Every volume is scrubbed by itself, too\n"
+      "(scrub_every_days in holdfastd.toml).\n\n"
+      "Examples:\n  holdfast volume scrub db\n  holdfast volume scrub db --rate 50M --no-wait");
+  app->callback([&context, args] {
+    context.action = [&context, args](Client& client) {
+      v1::ScrubVolumeRequest request;
+      request.set_volume(args->name);
+      if (!args->rate.empty()) {
+        Result<uint64_t> rate = parse_size(args->rate, kMiB);
+        if (!rate.ok()) return context.output.fail(rate.error());
+        request.set_bytes_per_second(*rate);
+      }
+      return scrub(client, context.output, request, !args->no_wait);
+    };
+  });
+}
+
+std::string joined(const google::protobuf::RepeatedPtrField<std::string>& items) {
+  std::string text;
+  for (const std::string& item : items) text += (text.empty() ? "" : ", ") + item;
+  return text;
+}
+
+int force_promote(Client& client, const Output& output, v1::ForcePromoteRequest request, bool yes) {
+  Stub stub(client.channel());
+  request.set_only_look(true);
+  auto would = client.call<v1::Promotion>(stub, &Stub::ForcePromote, request);
+  if (!would.ok()) return output.fail(would.error());
+  if (!would->done()) {
+    const std::string since = would->has_away_since() ? fmt::format(" (away since {})", format_utc(would->away_since().seconds())) : "";
+    const Status sure = confirm(
+        yes, fmt::format("The replica of {} on node {}{} lacks what was written after it had left (generation {} of the volume's "
+                         "configuration; {} had all of it, up to generation {}, epoch {}).\nEverything acknowledged since is LOST "
+                         "FOR GOOD, also if {} should ever come back. Take it for the truth?",
+                         would->volume(), would->node(), since, would->left_generation(), joined(would->lost_nodes()),
+                         would->generation(), would->epoch(), joined(would->lost_nodes())));
+    if (!sure.ok()) return output.fail(sure.error());
+    request.set_only_look(false);
+    would = client.call<v1::Promotion>(stub, &Stub::ForcePromote, request);
+    if (!would.ok()) return output.fail(would.error());
+  }
+  output.print(*would, fmt::format("{} is now what node {} has of it; check its file system and data before it is used\n",
+                                   would->volume(), would->node()));
+  return 0;
+}
+
+void add_force_promote(CLI::App& volume, Context& context) {
+  struct Args {
+    std::string name, node;
+    std::vector<std::string> lost;
+    bool yes = false;
+  };
+  auto args = std::make_shared<Args>();
+  CLI::App* app = volume.add_subcommand("force-promote", "Take an older replica for the truth: the others are lost for good");
+  app->add_option("volume", args->name, "name or id")->required();
+  app->add_option("--node", args->node, "whose replica: name or id of the node")->required();
+  app->add_option("--lost", args->lost, "a node, or a pool, that never comes back; may be repeated");
+  app->add_flag("--yes", args->yes, "do not ask");
+  app->footer(
+      "The last way out, where no replica with every acknowledged write can come back. What was acknowledged after the\n"
+      "replica had left is lost: a snapshot or backup may be newer. Refused while a replica that has everything is there,\n"
+      "or may come back: a node is lost when it was decommissioned with --force, or is named with --lost. Replicas that\n"
+      "turn up later are made like the one that was promoted, never the other way round.\n\n"
+      "Examples:\n  holdfast volume force-promote db --node n2 --lost n1");
+  app->callback([&context, args] {
+    context.action = [&context, args](Client& client) {
+      v1::ForcePromoteRequest request;
+      request.set_volume(args->name);
+      request.set_node(args->node);
+      for (const std::string& lost : args->lost) request.add_lost(lost);
+      return force_promote(client, context.output, request, args->yes);
+    };
+  });
+}
+
 void add_attach_and_detach(CLI::App& volume, Context& context) {
   struct Args {
     std::string name, kind;
@@ -427,6 +564,8 @@ void add_volume_commands(CLI::App& app, Context& context) {
   add_delete(*volume, context);
   add_resize_and_update(*volume, context);
   add_replicas_and_move(*volume, context);
+  add_scrub(*volume, context);
+  add_force_promote(*volume, context);
   add_attach_and_detach(*volume, context);
   add_mount_and_unmount(*volume, context);
   add_clone(*volume, context);

@@ -44,11 +44,13 @@ Batch& Batch::require(const Kept<Record>& kept) {
 template Batch& Batch::put(KeptVolume&);
 template Batch& Batch::put(KeptSnapshot&);
 template Batch& Batch::put(KeptAttachment&);
+template Batch& Batch::put(KeptScrub&);
 template Batch& Batch::put(KeptPool&);
 template Batch& Batch::put(KeptNode&);
 template Batch& Batch::remove(KeptVolume&);
 template Batch& Batch::remove(KeptSnapshot&);
 template Batch& Batch::remove(KeptAttachment&);
+template Batch& Batch::remove(KeptScrub&);
 template Batch& Batch::remove(KeptPool&);
 template Batch& Batch::remove(KeptNode&);
 template Batch& Batch::require(const KeptVolume&);
@@ -132,6 +134,9 @@ Task<Result<std::optional<KeptVolume>>> Catalog::volume(VolumeId id) {
 Task<Result<std::optional<KeptAttachment>>> Catalog::attachment(VolumeId id) {
   return read<AttachmentRecord>("attachments/" + id.to_string());
 }
+Task<Result<std::optional<KeptScrub>>> Catalog::scrub(VolumeId id) {
+  return read<ScrubRecord>("scrubs/" + id.to_string());
+}
 Task<Result<std::optional<KeptPool>>> Catalog::pool(PoolId id) {
   return read<PoolRecord>("pools/" + id.to_string());
 }
@@ -152,6 +157,9 @@ Task<Result<std::vector<KeptSnapshot>>> Catalog::snapshots() {
 }
 Task<Result<std::vector<KeptSnapshot>>> Catalog::snapshots_of(VolumeId id) {
   return read_all<SnapshotRecord>("snapshots/" + id.to_string() + "/", kMaxSnapshots);
+}
+Task<Result<std::vector<KeptScrub>>> Catalog::scrubs() {
+  return read_all<ScrubRecord>("scrubs/", kMaxVolumes);
 }
 Task<Result<std::vector<KeptPool>>> Catalog::pools() {
   return read_all<PoolRecord>("pools/", kMaxPools);

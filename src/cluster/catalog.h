@@ -38,6 +38,7 @@ struct Kept {
 using KeptVolume = Kept<VolumeRecord>;
 using KeptSnapshot = Kept<SnapshotRecord>;
 using KeptAttachment = Kept<AttachmentRecord>;
+using KeptScrub = Kept<ScrubRecord>;
 using KeptPool = Kept<PoolRecord>;
 using KeptNode = Kept<NodeRecord>;
 using KeptName = Kept<NameRecord>;
@@ -92,6 +93,7 @@ class Catalog {
 
   Task<Result<std::optional<KeptVolume>>> volume(VolumeId id);
   Task<Result<std::optional<KeptAttachment>>> attachment(VolumeId id);
+  Task<Result<std::optional<KeptScrub>>> scrub(VolumeId id);
   Task<Result<std::optional<KeptPool>>> pool(PoolId id);
   Task<Result<std::optional<KeptNode>>> node(NodeId id);
   Task<Result<std::optional<KeptName>>> name(std::string key);
@@ -100,6 +102,7 @@ class Catalog {
   Task<Result<std::vector<KeptAttachment>>> attachments();
   Task<Result<std::vector<KeptSnapshot>>> snapshots();
   Task<Result<std::vector<KeptSnapshot>>> snapshots_of(VolumeId id);
+  Task<Result<std::vector<KeptScrub>>> scrubs();
   Task<Result<std::vector<KeptPool>>> pools();
   Task<Result<std::vector<KeptNode>>> nodes();
 
@@ -120,6 +123,7 @@ class Catalog {
   static std::string key_of(const SnapshotRecord& r) {
     return "snapshots/" + r.volume.to_string() + "/" + r.id.to_string();
   }
+  static std::string key_of(const ScrubRecord& r) { return "scrubs/" + r.volume.to_string(); }
   static std::string key_of(const PoolRecord& r) { return "pools/" + r.id.to_string(); }
   static std::string key_of(const NodeRecord& r) { return "nodes/" + r.id.to_string(); }
   static std::string left_key(NodeId node) { return "left/" + node.to_string() + "/"; }

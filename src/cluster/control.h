@@ -71,6 +71,29 @@ struct AttachmentInfo {
   WallTime since;
 };
 
+// What a scrub has seen: all copies of each block in sync compared, of a volume of one replica its checksums.
+struct ScrubFindings {
+  ScrubFindings() = default;
+  uint64_t done_to = 0;         // of the volume's size
+  uint64_t compared_bytes = 0;
+  uint64_t mended_bytes = 0;    // damaged or different on some, as the others now
+  uint64_t undecided_bytes = 0; // readable everywhere and different, without a majority: nothing was changed
+  uint64_t lost_bytes = 0;      // damaged everywhere
+  bool all_members = true;      // all in sync were there all the time
+};
+
+struct ScrubInfo {
+  ScrubInfo() = default;
+  std::string volume;
+  uint64_t size_bytes = 0;
+  bool running = false;
+  WallTime begun;         // the round that is not at its end; 0: none
+  ScrubFindings so_far;   // of it
+  WallTime ended;         // the last whole round; 0: never
+  ScrubFindings last;     // of it
+  std::string message;    // why the present round does not go on
+};
+
 struct VolumeInfo {
   VolumeId id;
   std::string name;
@@ -86,6 +109,7 @@ struct VolumeInfo {
   std::string parent;  // "volume" or "volume@snapshot" it was cloned from
   WallTime created;
   uint32_t snapshot_count = 0;
+  std::optional<ScrubInfo> scrub;  // by inspect_volume alone; running: here
 };
 
 struct SnapshotInfo {
@@ -211,6 +235,32 @@ struct UpdateVolume {
   std::map<std::string, std::string> options;
 };
 
+struct ScrubVolume {
+  ScrubVolume() = default;
+  std::string name;
+  uint64_t bytes_per_second = 0;  // of each replica, at most; 0: no limit
+  bool only_look = false;         // none is begun
+};
+
+struct PromoteVolume {
+  PromoteVolume() = default;
+  std::string name;
+  std::string node;               // whose replica is taken for the truth, by name or id
+  std::vector<std::string> lost;  // nodes or pools that never come back, as the operator says
+  bool only_look = false;         // whether it may be done, and what it would cost
+};
+
+// What is given up with it.
+struct Promotion {
+  Promotion() = default;
+  bool done = false;
+  std::string volume, node;
+  std::vector<std::string> lost_nodes;  // that had every acknowledged write
+  uint64_t epoch = 0, generation = 0;   // of the configuration that they were the last of
+  uint64_t left_generation = 0;         // when the one that is promoted had left; what came after is lost
+  WallTime away_since;                  // its node or pool had been away since then; 0: it was not, or is back
+};
+
 struct DeleteVolume {
   DeleteVolume() = default;
   std::string name;
@@ -265,6 +315,9 @@ class Control {
   virtual Task<Result<VolumeInfo>> resize_volume(std::string name, uint64_t size_bytes) = 0;
   virtual Task<Result<VolumeInfo>> update_volume(UpdateVolume request) = 0;
   virtual Task<Status> delete_volume(DeleteVolume request) = 0;
+  // Begins to compare the volume's replicas and to mend what one of them has damaged, or goes on where an earlier round
+  // was cut short; answers how far it is. One at a time per volume: asked while one is running, that one is told.
+  virtual Task<Result<ScrubInfo>> scrub_volume(ScrubVolume request) = 0;
 
   // The data path. attach makes the block device; mount attaches, makes or checks the file system
   // and mounts; unmount of the last holder unmounts and (by default) detaches.
@@ -274,6 +327,10 @@ class Control {
   virtual Task<Result<VolumeInfo>> move_volume(MoveVolume request) = 0;
   virtual Task<Result<MountInfo>> mount_volume(MountVolume request) = 0;
   virtual Task<Status> unmount_volume(UnmountVolume request) = 0;
+
+  // A replica that lacks acknowledged writes becomes the truth, since none that has them is ever coming back; the others are
+  // made like it. kFailedPrecondition: one that has them is there, or nobody has said that it is lost.
+  virtual Task<Result<Promotion>> promote_volume(PromoteVolume request) = 0;
 
   virtual Task<Result<SnapshotInfo>> create_snapshot(CreateSnapshot request) = 0;
   // Of one volume, or of all for an empty name. Oldest first.

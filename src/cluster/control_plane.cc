@@ -117,6 +117,7 @@ Task<void> ControlPlane::background(bool well) {
       if (!slept.ok()) co_return;
     }
     well = co_await plane_->reconcile(false);
+    co_await plane_->scrub_what_is_due();
   }
 }
 
@@ -129,6 +130,7 @@ Task<void> ControlPlane::reconcile() {
 
 Task<Status> ControlPlane::stop() {
   stopping_.cancel();
+  co_await plane_->stop_scrubs();
   co_await gate_.close();
   co_return co_await plane_->park();
 }
@@ -297,6 +299,23 @@ Task<Status> ControlPlane::detach(VolumeId volume) {
 Task<Status> ControlPlane::take(VolumeId volume, bool stays, bool force) {
   Operation<void> op = [this, volume, stays, force] { return plane_->take(volume, stays, force); };
   return bounded<void>("take volume " + volume.to_string(), std::move(op));
+}
+
+Task<Result<Promotion>> ControlPlane::promote_volume(PromoteVolume request) {
+  Operation<Promotion> op = [this, request] { return plane_->promote(request); };
+  return bounded<Promotion>("force-promote volume " + request.name, std::move(op));
+}
+
+Task<Result<ScrubInfo>> ControlPlane::scrub_volume(ScrubVolume request) {
+  Operation<ScrubInfo> op = [this, request] { return plane_->scrub(request); };
+  return bounded<ScrubInfo>("scrub volume " + request.name, std::move(op));
+}
+
+Task<Result<ScrubInfo>> ControlPlane::scrub(VolumeId volume, uint64_t bytes_per_second, bool only_look) {
+  Operation<ScrubInfo> op = [this, volume, bytes_per_second, only_look] {
+    return plane_->scrub_here(volume, bytes_per_second, only_look);
+  };
+  return bounded<ScrubInfo>("scrub volume " + volume.to_string(), std::move(op));
 }
 
 Task<Status> ControlPlane::cut(CreateSnapshot request) {

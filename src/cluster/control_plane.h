@@ -47,6 +47,8 @@ struct ControlOptions {
   Duration reconcile_soon = std::chrono::seconds(5);  // after an error
   Duration look_around_every = std::chrono::seconds(1);  // at the other nodes
   Duration rebuild_after = std::chrono::minutes(30);     // of a replica's absence, on another node
+  Duration scrub_every = std::chrono::hours(14 * 24);  // of each volume; 0: never by itself
+  uint64_t scrub_rate = 16 << 20;                      // bytes a second of each replica, by itself; 0: no limit
   // A docker holder is only called stale when it is older than this: between the answer to Mount
   // and the container's own mount there is a moment in which nothing uses the device.
   Duration docker_grace = std::chrono::seconds(30);
@@ -97,9 +99,11 @@ class ControlPlane : public Control, public NodeCalls {
   Task<Result<VolumeInfo>> resize_volume(std::string name, uint64_t size_bytes) override;
   Task<Result<VolumeInfo>> update_volume(UpdateVolume request) override;
   Task<Status> delete_volume(DeleteVolume request) override;
+  Task<Result<ScrubInfo>> scrub_volume(ScrubVolume request) override;
   Task<Result<VolumeInfo>> attach_volume(AttachVolume request) override;
   Task<Status> detach_volume(std::string name) override;
   Task<Result<VolumeInfo>> move_volume(MoveVolume request) override;
+  Task<Result<Promotion>> promote_volume(PromoteVolume request) override;
   Task<Result<MountInfo>> mount_volume(MountVolume request) override;
   Task<Status> unmount_volume(UnmountVolume request) override;
   Task<Result<SnapshotInfo>> create_snapshot(CreateSnapshot request) override;
@@ -124,6 +128,7 @@ class ControlPlane : public Control, public NodeCalls {
   Task<Status> let_go(VolumeId volume) override;
   Task<Status> detach(VolumeId volume) override;
   Task<Status> take(VolumeId volume, bool stays, bool force) override;
+  Task<Result<ScrubInfo>> scrub(VolumeId volume, uint64_t bytes_per_second, bool only_look) override;
   Task<Status> cut(CreateSnapshot request) override;
   Task<Result<std::vector<MemberInfo>>> members(VolumeId volume) override;
   Task<Result<std::vector<SnapshotId>>> snapshots(VolumeId volume) override;

@@ -95,6 +95,11 @@ Task<Status> Plane::finish_delete(View& view) {
   batch.remove(view.volume);
   const bool named = name.value() && name.value()->record.id == record.id.to_string();
   if (named && !mutant(ControlMutant::kNameKept)) batch.free_name(*name.value(), key);
+  const auto scrubbing = scrubs_.find(record.id);
+  if (scrubbing != scrubs_.end()) scrubbing->second->cancel.cancel();
+  Result<std::optional<KeptScrub>> scrub = co_await catalog_.scrub(record.id);
+  HF_CO_TRY(scrub);
+  if (scrub.value()) batch.remove(*scrub.value());
   const bool last_of_group = group->token && group->volumes.empty();
   if (last_of_group) batch.free_name(*group->token, group->key);
   Status gone = co_await catalog_.commit(std::move(batch));

@@ -42,6 +42,9 @@ Task<Result<VolumeInfo>> Plane::inspect(std::string text) {
   Result<Group> group = co_await look_at_group(view.value()->volume.record);
   HF_CO_TRY(group);
   const std::string together = group_trouble(view.value()->volume.record, group.value());
+  Result<std::optional<KeptScrub>> scrub = co_await catalog_.scrub(view.value()->volume->id);
+  HF_CO_TRY(scrub);
+  seen->scrub = scrub_info(view.value()->volume.record, scrub.value() ? &scrub.value()->record : nullptr);
   if (!together.empty()) seen->placement += (seen->placement.empty() ? "" : "; ") + together;
   co_return std::move(seen);
 }
@@ -310,6 +313,9 @@ Task<Result<ClusterStatus>> Plane::status() {
     status.problems.push_back(fmt::format("node {} ({}) does not answer{}{}", node.name, node.address,
                                           why.empty() ? "" : ": ", why));
   }
+  Result<std::vector<KeptScrub>> scrubs = co_await catalog_.scrubs();
+  HF_CO_TRY(scrubs);
+  tell_scrubs(volumes.value(), scrubs.value(), &status.problems);
   tell_placement(volumes.value(), &status.problems);
   for (const KeptVolume& volume : volumes.value()) {
     std::string degraded = why_degraded(volume.record, told.value());

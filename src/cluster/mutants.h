@@ -29,6 +29,7 @@ enum class ControlMutant : uint8_t {
   kFormatNotIntended,     // mkfs is begun before anything is recorded
   kNotFrozen,             // a snapshot is said to be of a frozen file system, and is not
   kFreezeNotIntended,     // a file system is frozen before anything is recorded
+  kPromotedOverUnknown,   // an older replica is promoted over one that nobody has called lost
   kGroupNotGuarded,       // two volumes of one group may be placed at the same time
   kHalfMadeHandedOut,     // a device with a half made file system is given to somebody, and formatted later
 };

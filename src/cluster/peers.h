@@ -42,6 +42,8 @@ class NodeCalls {
   virtual Task<Status> detach(VolumeId volume) = 0;
   // The same: attached there afterwards. `stays`: also without a user; `force`: from users elsewhere, too.
   virtual Task<Status> take(VolumeId volume, bool stays, bool force) = 0;
+  // Asked of the node that has the volume, or is to care for it; as Control::scrub_volume.
+  virtual Task<Result<ScrubInfo>> scrub(VolumeId volume, uint64_t bytes_per_second, bool only_look) = 0;
   virtual Task<Status> cut(CreateSnapshot request) = 0;
   virtual Task<Result<std::vector<MemberInfo>>> members(VolumeId volume) = 0;
   // Those that its own replica of the volume has: one that was away when a snapshot was cut, or was made later, lacks it.

@@ -18,6 +18,7 @@
 #include "cluster/control_plane.h"
 #include "cluster/keyed_mutex.h"
 #include "cluster/replicas.h"
+#include "runtime/gate.h"
 #include "runtime/sync.h"
 
 namespace hf::cluster {
@@ -78,6 +79,13 @@ class Plane {
   Task<Status> forget_node(NodeId node);
   Task<Result<VolumeInfo>> move(const MoveVolume& request);
   Task<Status> take(VolumeId volume, bool stays, bool force);
+  // scrub.cc
+  Task<Result<ScrubInfo>> scrub(const ScrubVolume& request);
+  Task<Result<ScrubInfo>> scrub_here(VolumeId volume, uint64_t bytes_per_second, bool only_look);
+  Task<void> scrub_what_is_due();
+  Task<void> stop_scrubs();
+  // promote.cc
+  Task<Result<Promotion>> promote(const PromoteVolume& request);
   // remove_pool.cc
   Task<Result<PoolRemoval>> remove_pool(const RemovePool& request);
   // inspect.cc
@@ -296,6 +304,30 @@ class Plane {
   Task<Status> remove_open_pool(KeptPool& pool);
   Task<Status> remove_dead_pool(KeptPool& pool);
   Task<Status> finish_removal(KeptPool& pool);
+  // promote.cc
+  Status check_lost_for_good(const VolumeRecord& record, const MemberInfo& member, const std::vector<PoolInfo>& pools,
+                             const std::vector<std::string>& declared) const;
+  // scrub.cc
+  struct ScrubJob {
+    ScrubJob() = default;
+    std::string name;
+    uint64_t bytes_per_second = 0;
+    WallTime begun;
+    ScrubFindings so_far;
+    MonoTime saved;
+    bool saving = false, over = false;
+    CancelSource cancel;
+  };
+  enum class ScrubStep : uint8_t { kGoesOn, kCutShort, kWhole };
+  Result<NodeId> scrubs_at(const VolumeRecord& record, const AttachmentRecord* attachment) const;
+  ScrubInfo scrub_info(const VolumeRecord& record, const ScrubRecord* scrub) const;
+  void begin_scrub(const VolumeRecord& record, uint64_t bytes_per_second);
+  Task<void> run_scrub(VolumeId volume, std::shared_ptr<ScrubJob> job);
+  Task<Status> scrub_round(VolumeId volume, std::shared_ptr<ScrubJob> job);
+  Task<void> save_scrub(VolumeId volume, std::shared_ptr<ScrubJob> job);
+  Task<Status> keep_scrub(VolumeId volume, std::shared_ptr<ScrubJob> job, ScrubStep step, std::string message);
+  void tell_scrubs(const std::vector<KeptVolume>& volumes, const std::vector<KeptScrub>& scrubs,
+                   std::vector<std::string>* problems) const;
   // inspect.cc
   // `told`: what the configurations say; null: the volume's own is asked for, and of who serves it how far it is.
   using Told = std::map<VolumeId, std::vector<MemberInfo>>;
@@ -361,6 +393,10 @@ class Plane {
   std::set<VolumeId> unfinished_;   // whose replicas are being moved or copied, and looked at again soon
   std::set<VolumeId> cared_for_;    // served here although nobody uses them: they are being copied
   std::map<VolumeId, MonoTime> care_rests_;
+  std::map<VolumeId, std::shared_ptr<ScrubJob>> scrubs_;  // that run here
+  std::map<VolumeId, MonoTime> scrub_rests_;              // after an error
+  MonoTime next_scrub_look_{};
+  Gate scrubbing_;
   bool changed_ = false;
   std::map<NodeId, Neighbour> neighbours_;
   std::map<VolumeId, std::string> expelled_;  // taken from this node and still in its kernel: who has to end

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -14,6 +15,7 @@
 #include "base/error.h"
 #include "base/id.h"
 #include "cluster/control.h"
+#include "runtime/cancel.h"
 #include "runtime/task.h"
 #include "volume/block_device.h"
 #include "volume/filesystem_spec.h"
@@ -34,6 +36,15 @@ struct ReplicaStats {
   uint64_t used_bytes = 0;
   uint64_t checksum_errors = 0;
   std::string waits_for;  // why new data waits or is refused; mostly empty
+};
+
+// A scrub, for who does it.
+struct ScrubWork {
+  ScrubWork() = default;
+  uint64_t bytes_per_second = 0;  // 0: no limit
+  uint64_t from = 0;
+  CancelToken cancel;  // it ends soon, with kCancelled
+  std::function<void(const ScrubFindings&)> tell;  // what it has seen since its beginning, after each piece
 };
 
 class ReplicaHost {
@@ -63,6 +74,9 @@ class ReplicaHost {
   virtual Task<Status> clone_replica(PoolId pool, ReplicaId from, SnapshotId snapshot,
                                      ReplicaSpec to) = 0;
 
+  // Reads all that it holds and checks it, also while it is served.
+  virtual Task<Status> verify_replica(PoolId pool, ReplicaId replica, ScrubWork work) = 0;
+
   // The volume's device, served under `epoch` (higher than any before; fences older ones). One at a
   // time per volume; close before delete or restore.
   virtual Task<Result<std::shared_ptr<BlockDevice>>> open_volume(PoolId pool, ReplicaId replica,
@@ -81,6 +95,12 @@ struct MemberInfo {
   bool reachable = false;  // by who serves the volume
   uint64_t resync_bytes_total = 0, resync_bytes_done = 0;
   std::string trouble;
+};
+
+// When a configuration was last changed, and when a member left it.
+struct PromotionFacts {
+  uint64_t epoch = 0, generation = 0;
+  uint64_t left_generation = 0;
 };
 
 // Volumes that have a configuration in the state store: whoever opens one takes it over from whoever
@@ -111,6 +131,8 @@ class VolumeHost {
   // Of an open one: on all members in sync, in the order of the writes.
   virtual Task<Status> snapshot(VolumeId volume, SnapshotId snapshot) = 0;
   virtual Task<Status> resize(VolumeId volume, uint64_t size_bytes) = 0;
+  // Of an open one: compares what its members in sync have, and mends. kInUse: one is running.
+  virtual Task<Status> scrub(VolumeId volume, ScrubWork work) = 0;
   // Of an open one, kFailedPrecondition otherwise. Success: the configuration has the member (`replica`, `node`, `pool`; its
   // replica is there, with whatever content), or had it. It is in sync when members() says so. kLimitExceeded: there are as
   // many as there can be. kUnavailable: the state store does not tell; it may have happened.
@@ -118,6 +140,11 @@ class VolumeHost {
   // Of an open one, kFailedPrecondition otherwise, and where no other member that is in sync is reachable. Success: the
   // configuration does not have it; it is never asked again, and its replica may be deleted. kUnavailable as above.
   virtual Task<Status> remove_member(VolumeId volume, ReplicaId replica) = 0;
+  // The member is the only one in sync afterwards, all others are made like it, and whoever serves the volume is fenced.
+  // kConflict: others than `lost` are in sync. kFailedPrecondition: it has never had all of the volume. Durable on return.
+  // `only_look`: nothing is changed.
+  virtual Task<Result<PromotionFacts>> promote(VolumeId volume, ReplicaId replica, std::vector<ReplicaId> lost,
+                                               bool only_look) = 0;
   // Of an open one as its coordinator sees them; of another what the configuration says.
   virtual Task<Result<std::vector<MemberInfo>>> members(VolumeId volume) = 0;
   // Of all volumes, as their configurations say; those that are open here as their coordinators do.

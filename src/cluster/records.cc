@@ -317,6 +317,27 @@ void fields(V& v, AttachmentRecord& r) {
 }
 
 template <typename V>
+void fields(V& v, ScrubFindings& r) {
+  v.field("done_to", r.done_to);
+  v.field("compared_bytes", r.compared_bytes);
+  v.field("mended_bytes", r.mended_bytes);
+  v.field("undecided_bytes", r.undecided_bytes);
+  v.field("lost_bytes", r.lost_bytes);
+  v.field("all_members", r.all_members);
+}
+
+template <typename V>
+void fields(V& v, ScrubRecord& r) {
+  v.field("stamp", r.stamp);
+  v.field("volume", r.volume);
+  v.field("begun_ns", r.begun);
+  v.field("so_far", r.so_far);
+  v.field("ended_ns", r.ended);
+  v.field("last", r.last);
+  v.field("message", r.message);
+}
+
+template <typename V>
 void fields(V& v, PoolRecord& r) {
   v.field("stamp", r.stamp);
   v.field("id", r.id);
@@ -388,12 +409,14 @@ Result<Record> decode_record(std::string_view key, std::string_view text) {
 template std::string encode_record(const VolumeRecord&);
 template std::string encode_record(const SnapshotRecord&);
 template std::string encode_record(const AttachmentRecord&);
+template std::string encode_record(const ScrubRecord&);
 template std::string encode_record(const PoolRecord&);
 template std::string encode_record(const NodeRecord&);
 template std::string encode_record(const NameRecord&);
 template Result<VolumeRecord> decode_record(std::string_view, std::string_view);
 template Result<SnapshotRecord> decode_record(std::string_view, std::string_view);
 template Result<AttachmentRecord> decode_record(std::string_view, std::string_view);
+template Result<ScrubRecord> decode_record(std::string_view, std::string_view);
 template Result<PoolRecord> decode_record(std::string_view, std::string_view);
 template Result<NodeRecord> decode_record(std::string_view, std::string_view);
 template Result<NameRecord> decode_record(std::string_view, std::string_view);

@@ -153,6 +153,19 @@ struct AttachmentRecord {
   std::vector<HolderRecord> holders;
 };
 
+struct ScrubRecord {
+  ScrubRecord() = default;
+  static constexpr std::string_view kKind = "scrub";
+  static constexpr uint32_t kVersion = 1;
+  Stamp stamp;
+  VolumeId volume;
+  WallTime begun;  // of the round that is not at its end; 0: there is none
+  ScrubFindings so_far;
+  WallTime ended;  // of the last whole one; 0: never
+  ScrubFindings last;
+  std::string message;  // why the present one does not go on
+};
+
 struct PoolRecord {
   PoolRecord() = default;
   static constexpr std::string_view kKind = "pool";
@@ -200,12 +213,14 @@ Result<Record> decode_record(std::string_view key, std::string_view text);
 extern template std::string encode_record(const VolumeRecord&);
 extern template std::string encode_record(const SnapshotRecord&);
 extern template std::string encode_record(const AttachmentRecord&);
+extern template std::string encode_record(const ScrubRecord&);
 extern template std::string encode_record(const PoolRecord&);
 extern template std::string encode_record(const NodeRecord&);
 extern template std::string encode_record(const NameRecord&);
 extern template Result<VolumeRecord> decode_record(std::string_view, std::string_view);
 extern template Result<SnapshotRecord> decode_record(std::string_view, std::string_view);
 extern template Result<AttachmentRecord> decode_record(std::string_view, std::string_view);
+extern template Result<ScrubRecord> decode_record(std::string_view, std::string_view);
 extern template Result<PoolRecord> decode_record(std::string_view, std::string_view);
 extern template Result<NodeRecord> decode_record(std::string_view, std::string_view);
 extern template Result<NameRecord> decode_record(std::string_view, std::string_view);

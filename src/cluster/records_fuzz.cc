@@ -45,11 +45,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size == 0) return 0;
   const std::string_view text(reinterpret_cast<const char*>(data) + 1, size - 1);
   const bool framed = data[0] >= 'a';
-  switch (data[0] % 6) {
+  switch (data[0] % 7) {
     case 0: check_both<VolumeRecord>(text, framed); break;
     case 1: check_both<SnapshotRecord>(text, framed); break;
     case 2: check_both<AttachmentRecord>(text, framed); break;
     case 3: check_both<PoolRecord>(text, framed); break;
+    case 5: check_both<ScrubRecord>(text, framed); break;
     case 4: check_both<NodeRecord>(text, framed); break;
     default: check_both<NameRecord>(text, framed); break;
   }

@@ -78,6 +78,11 @@ TEST(Records, ComeBackAsTheyWere) {
   attachment.kind = ExportKind::kFuseLoop;
   attachment.since.ns = -1;
   round_trip(attachment);
+  ScrubRecord scrub;
+  scrub.last.mended_bytes = 4096;
+  scrub.so_far.all_members = false;
+  scrub.message = "m";
+  round_trip(scrub);
   PoolRecord pool;
   pool.path = "/x";
   round_trip(pool);

@@ -46,4 +46,7 @@ bool note_absences(VolumeRecord& record, const std::vector<ReplicaFacts>& facts,
 // Somebody has to serve the volume for what is to be done: it is copied, or its configuration changed.
 bool needs_service(const VolumeRecord& record, const std::vector<ReplicaFacts>& facts);
 
+// When the volume is to be scrubbed again; INT64_MAX: never. A round that was cut short is due at once.
+WallTime scrub_due(const VolumeRecord& volume, const ScrubRecord* scrub, Duration every);
+
 }  // namespace hf::cluster

@@ -231,7 +231,7 @@ Task<Status> Plane::act_on_replicas(View& view, const Surroundings& around) {
     HF_CO_TRY(recorded);
   }
   if (waits || soon) unfinished_.insert(record.id);
-  if (!waits && cared_for_.contains(record.id)) {
+  if (!waits && cared_for_.contains(record.id) && !scrubs_.contains(record.id)) {
     Status closed = co_await stop_caring(record);
     HF_CO_TRY(closed);
   }

@@ -17,6 +17,8 @@ namespace hf::node {
 namespace {
 
 constexpr size_t kMaxConfigBytes = 64 * 1024;
+constexpr int64_t kMaxScrubDays = 3650;
+constexpr uint64_t kLeastScrubRate = 64 * kKiB;
 constexpr size_t kMaxDomainName = 63;
 constexpr size_t kMaxRunDir = 80;  // a Unix socket's path holds 107 bytes
 
@@ -87,6 +89,15 @@ Status read_key(const std::string& file, std::string_view key, const toml::node&
   if (key == "docker_grace_s") return read_seconds(file, key, node, 5, &config->docker_grace_s);
   if (key == "rebuild_after_s") return read_seconds(file, key, node, 5, &config->rebuild_after_s);
   if (key == "full_pool_wait_s") return read_seconds(file, key, node, 0, &config->full_pool_wait_s);
+  if (key == "scrub_every_days") {
+    const auto value = node.value_exact<int64_t>();
+    if (!value || *value < 0 || *value > kMaxScrubDays) {
+      return bad_key(file, key, fmt::format("give days, 0 (never) to {}", kMaxScrubDays));
+    }
+    config->scrub_every_days = static_cast<uint32_t>(*value);
+    return {};
+  }
+  if (key == "scrub_rate") return read_size(file, key, node, &config->scrub_rate_bytes);
   if (key == "journal_size") return read_size(file, key, node, &config->journal_bytes);
   if (key == "log_level") {
     std::string text;
@@ -97,7 +108,8 @@ Status read_key(const std::string& file, std::string_view key, const toml::node&
   return bad_key(file, key,
                  "unknown key; known are state_dir, run_dir, docker_socket, http_host, http_port, "
                  "grpc_tcp, nbd_tcp, nbd_tcp_open, peer_port, etcd_client_port, etcd_peer_port, node_name, "
-                 "region, zone, rack, holder_program, export, docker_grace_s, rebuild_after_s, journal_size, full_pool_wait_s, log_level");
+                 "region, zone, rack, holder_program, export, docker_grace_s, rebuild_after_s, scrub_every_days, scrub_rate, "
+                 "journal_size, full_pool_wait_s, log_level");
 }
 
 // Whether it is this machine's alone. kInvalidArgument: no numeric address with a port.
@@ -220,6 +232,10 @@ Status check_config(const NodeConfig& config) {
     return make_error(ErrorCode::kInvalidArgument,
                       "run_dir {} is longer than {} bytes: the sockets in it could not be made",
                       config.run_dir, kMaxRunDir);
+  }
+  if (config.scrub_rate_bytes < kLeastScrubRate) {
+    return make_error(ErrorCode::kInvalidArgument, "scrub_rate {}: give at least {} (a second), or scrub_every_days = 0",
+                      format_size(config.scrub_rate_bytes), format_size(kLeastScrubRate));
   }
   if (config.journal_bytes < 16 * kMiB || config.journal_bytes > 16 * kGiB ||
       !is_aligned(config.journal_bytes, kBlockSize)) {

@@ -36,6 +36,8 @@ struct NodeConfig {
   // How long a mount that Docker asked for is believed although no process has it: its container may be starting.
   uint32_t docker_grace_s = 600;
   uint32_t rebuild_after_s = 1800;  // a replica's absence, after which it is made on another node
+  uint32_t scrub_every_days = 14;   // of each volume; 0: never by itself
+  uint64_t scrub_rate_bytes = 16u << 20;  // a second, of each replica, by itself
   uint64_t journal_bytes = 256u << 20;  // of new pools
   uint32_t full_pool_wait_s = 30;       // store's PoolConfig::full_patience
   LogLevel log_level = LogLevel::kInfo;

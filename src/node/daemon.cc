@@ -191,6 +191,8 @@ Task<Status> Daemon::start_control() {
   options.preferred_export = *preferred;
   options.docker_grace_at_start = std::chrono::seconds(config_.docker_grace_s);
   options.rebuild_after = std::chrono::seconds(config_.rebuild_after_s);
+  options.scrub_every = std::chrono::hours(24 * int64_t{config_.scrub_every_days});
+  options.scrub_rate = config_.scrub_rate_bytes;
   options.docker_grace = std::min(options.docker_grace, options.docker_grace_at_start);
   options.reconcile_every = std::min(options.reconcile_every, options.docker_grace_at_start);
   Result<std::string> boot_id =

@@ -100,6 +100,42 @@ std::vector<cluster::MemberInfo> members_from(const json& in, bool* sound) {
   return members;
 }
 
+json to_json(const cluster::ScrubFindings& seen) {
+  return {{"done_to", seen.done_to},         {"compared_bytes", seen.compared_bytes},
+          {"mended_bytes", seen.mended_bytes}, {"undecided_bytes", seen.undecided_bytes},
+          {"lost_bytes", seen.lost_bytes},   {"all_members", seen.all_members}};
+}
+
+cluster::ScrubFindings findings_from(const json& in) {
+  cluster::ScrubFindings seen;
+  seen.done_to = in.at("done_to").get<uint64_t>();
+  seen.compared_bytes = in.at("compared_bytes").get<uint64_t>();
+  seen.mended_bytes = in.at("mended_bytes").get<uint64_t>();
+  seen.undecided_bytes = in.at("undecided_bytes").get<uint64_t>();
+  seen.lost_bytes = in.at("lost_bytes").get<uint64_t>();
+  seen.all_members = in.at("all_members").get<bool>();
+  return seen;
+}
+
+json to_json(const cluster::ScrubInfo& info) {
+  return {{"volume", info.volume},           {"size_bytes", info.size_bytes}, {"running", info.running},
+          {"begun_ns", info.begun.ns},       {"so_far", to_json(info.so_far)}, {"ended_ns", info.ended.ns},
+          {"last", to_json(info.last)},      {"message", info.message}};
+}
+
+cluster::ScrubInfo scrub_from(const json& in) {
+  cluster::ScrubInfo info;
+  info.volume = in.at("volume").get<std::string>();
+  info.size_bytes = in.at("size_bytes").get<uint64_t>();
+  info.running = in.at("running").get<bool>();
+  info.begun.ns = in.at("begun_ns").get<int64_t>();
+  info.so_far = findings_from(in.at("so_far"));
+  info.ended.ns = in.at("ended_ns").get<int64_t>();
+  info.last = findings_from(in.at("last"));
+  info.message = in.at("message").get<std::string>();
+  return info;
+}
+
 cluster::NodeFacts facts_from(const json& in, bool* sound) {
   cluster::NodeFacts facts;
   facts.node = id_at<NodeId>(in, "node", sound);
@@ -214,6 +250,22 @@ class NodeLink::Calls final : public cluster::NodeCalls {
     co_return Status();
   }
   Task<Status> let_go(VolumeId volume) override { return simple("let_go", volume); }
+  Task<Result<cluster::ScrubInfo>> scrub(VolumeId volume, uint64_t bytes_per_second, bool only_look) override {
+    json question = question_of("scrub", volume);
+    question["bytes_per_second"] = bytes_per_second;
+    question["only_look"] = only_look;
+    Result<json> answer = co_await ask(std::move(question));
+    HF_CO_TRY(answer);
+    cluster::ScrubInfo info;
+    bool sound = true;
+    try {
+      info = scrub_from(answer->at("scrub"));
+    } catch (const json::exception&) {
+      sound = false;
+    }
+    if (!sound) co_return broken("what it says of the scrub");
+    co_return info;
+  }
   Task<Status> cut(cluster::CreateSnapshot request) override {
     json question = question_of("cut");
     question["volume"] = request.volume;
@@ -429,7 +481,8 @@ Task<std::string> NodeLink::answer(std::string text) {
   cluster::CreateSnapshot cut;
   VolumeId volume;
   uint64_t version = 0;
-  bool stays = false, force = false;
+  bool stays = false, force = false, only_look = false;
+  uint64_t bytes_per_second = 0;
   bool sound = question.is_object();
   try {
     version = question.at("version").get<uint64_t>();
@@ -442,6 +495,10 @@ Task<std::string> NodeLink::answer(std::string text) {
       cut.freeze = question.at("freeze").get<bool>();
     } else if (call != "facts") {
       volume = id_at<VolumeId>(question, "volume", &sound);
+    }
+    if (call == "scrub") {
+      bytes_per_second = question.at("bytes_per_second").get<uint64_t>();
+      only_look = question.at("only_look").get<bool>();
     }
     if (call == "take") {
       stays = question.at("stays").get<bool>();
@@ -469,6 +526,13 @@ Task<std::string> NodeLink::answer(std::string text) {
     if (!members.ok()) co_return answer_of(members.error());
     json more = json::object();
     more["members"] = to_json(members.value());
+    co_return answer_of(Status(), std::move(more));
+  }
+  if (call == "scrub") {
+    Result<cluster::ScrubInfo> scrub = co_await calls_->scrub(volume, bytes_per_second, only_look);
+    if (!scrub.ok()) co_return answer_of(scrub.error());
+    json more = json::object();
+    more["scrub"] = to_json(scrub.value());
     co_return answer_of(Status(), std::move(more));
   }
   if (call == "snapshots") {

@@ -1,6 +1,9 @@
 #include "node/replicated_volumes.h"
 
+#include <algorithm>
+
 #include "base/log.h"
+#include "replicate/decide.h"
 #include "runtime/random.h"
 #include "state/txn_retry.h"
 
@@ -197,6 +200,54 @@ Task<Status> ReplicatedVolumes::resize(VolumeId volume, uint64_t size_bytes) {
   Result<std::shared_ptr<Open>> open = find_open(volume);
   HF_CO_TRY(open);
   co_return co_await (*open)->device->coordinator().resize(size_bytes);
+}
+
+Task<Status> ReplicatedVolumes::scrub(VolumeId volume, cluster::ScrubWork work) {
+  Result<std::shared_ptr<Open>> open = find_open(volume);
+  HF_CO_TRY(open);
+  // Kept: it may be closed meanwhile, which ends the scrub.
+  const std::shared_ptr<Open> kept = *open;
+  ScrubOrder order;
+  order.bytes_per_second = work.bytes_per_second;
+  order.from = work.from;
+  order.cancel = work.cancel;
+  order.tell = [tell = work.tell](const ScrubReport& report) {
+    cluster::ScrubFindings seen;
+    seen.done_to = report.done_to;
+    seen.compared_bytes = report.bytes_compared;
+    seen.mended_bytes = report.mended_bytes;
+    seen.undecided_bytes = report.undecided_bytes;
+    seen.lost_bytes = report.lost_bytes;
+    seen.all_members = report.all_members;
+    tell(seen);
+  };
+  Result<ScrubReport> done = co_await kept->device->coordinator().scrub(std::move(order));
+  HF_CO_TRY(done);
+  co_return Status();
+}
+
+Task<Result<cluster::PromotionFacts>> ReplicatedVolumes::promote(VolumeId volume, ReplicaId replica,
+                                                                 std::vector<ReplicaId> lost, bool only_look) {
+  Result<StoredConfig> stored = co_await configs_.load(volume);
+  HF_CO_TRY(stored);
+  const VolumeConfig before = stored->config;
+  for (const VolumeMember& member : before.members) {
+    const bool in_sync = (before.in_sync & slot_bit(member.slot)) != 0;
+    if (!in_sync || std::find(lost.begin(), lost.end(), member.replica) != lost.end()) continue;
+    co_return make_error(ErrorCode::kConflict, "replica {} is in sync since", member.replica.to_string());
+  }
+  cluster::PromotionFacts facts;
+  facts.epoch = before.epoch;
+  facts.generation = before.generation;
+  if (const VolumeMember* chosen = find_member(before, replica)) facts.left_generation = chosen->left_generation;
+  Result<VolumeConfig> next = promoted(before, replica, LineageId::from_random(world_.random.next(), world_.random.next()));
+  HF_CO_TRY(next);
+  if (only_look) co_return facts;
+  if (open_.contains(volume)) co_await abandon(volume);
+  Result<ConfigChange> change = co_await configs_.replace(std::move(*stored), *next, CancelToken());
+  HF_CO_TRY(change);
+  if (!change->done) co_return make_error(ErrorCode::kConflict, "the configuration of volume {} has changed", volume.to_string());
+  co_return facts;
 }
 
 Task<Status> ReplicatedVolumes::add_member(VolumeId volume, cluster::MemberInfo member) {

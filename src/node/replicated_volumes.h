@@ -54,6 +54,9 @@ class ReplicatedVolumes final : public cluster::VolumeHost, public ReplicaDirect
   bool is_fenced(VolumeId volume) const override;
   Task<Status> snapshot(VolumeId volume, SnapshotId snapshot) override;
   Task<Status> resize(VolumeId volume, uint64_t size_bytes) override;
+  Task<Status> scrub(VolumeId volume, cluster::ScrubWork work) override;
+  Task<Result<cluster::PromotionFacts>> promote(VolumeId volume, ReplicaId replica, std::vector<ReplicaId> lost,
+                                                bool only_look) override;
   Task<Status> add_member(VolumeId volume, cluster::MemberInfo member) override;
   Task<Status> remove_member(VolumeId volume, ReplicaId replica) override;
   Task<Result<std::vector<cluster::MemberInfo>>> members(VolumeId volume) override;

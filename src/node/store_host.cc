@@ -1,6 +1,7 @@
 #include "node/store_host.h"
 
 #include "base/log.h"
+#include "base/units.h"
 #include "format/pool_file.h"
 #include "node/wait_for_lock.h"
 #include "runtime/clock.h"
@@ -18,6 +19,10 @@ WriteHeader unstamped(const Replica& replica) {
 
 // Writes of the past must not land behind ours: see wait_for_lock.h.
 constexpr Duration kLockPatience = 15s;
+
+// Of a replica that is checked: read at a time, and asked for data at a time.
+constexpr uint64_t kVerifyChunk = 256 * kKiB;
+constexpr uint64_t kVerifyStretch = 64 * kMiB;
 
 // What becomes of those who write into a full pool.
 std::string what_waits(const PoolStats& stats) {
@@ -378,6 +383,47 @@ Task<Status> StoreHost::clone_replica(PoolId pool, ReplicaId from, SnapshotId sn
       co_await (*in)->clone_replica(from, snapshot, store_spec(to));
   HF_CO_TRY(made);
   co_return Status();
+}
+
+Task<Status> StoreHost::verify_replica(PoolId pool, ReplicaId replica, cluster::ScrubWork work) {
+  cluster::ScrubFindings seen;
+  seen.done_to = round_down(work.from, kBlockSize);
+  const MonoTime begun = world_.clock.now();
+  AlignedBuffer buffer(kVerifyChunk);
+  for (;;) {
+    // Looked for anew each time: its pool may have been closed.
+    Result<std::shared_ptr<Replica>> found = find(pool, replica);
+    HF_CO_TRY(found);
+    const uint64_t size = (*found)->size();
+    if (seen.done_to >= size) co_return Status();
+    Result<std::vector<DataExtent>> extents =
+        co_await (*found)->extents(seen.done_to, std::min(kVerifyStretch, size - seen.done_to), 1);
+    HF_CO_TRY(extents);
+    if (extents->empty()) co_return Error(ErrorCode::kInternal, "a replica without extents below its size");
+    const DataExtent extent = extents->front();
+    uint64_t length = extent.length;
+    if (extent.data) {
+      length = std::min<uint64_t>(length, kVerifyChunk);
+      Status read = co_await (*found)->read(seen.done_to, buffer.span().first(length));
+      if (read.code() == ErrorCode::kCorruption || read.code() == ErrorCode::kIo) {
+        for (uint64_t at = 0; at < length; at += kBlockSize) {
+          Status block = co_await (*found)->read(seen.done_to + at, buffer.span().subspan(at, kBlockSize));
+          if (block.code() == ErrorCode::kCorruption || block.code() == ErrorCode::kIo) seen.lost_bytes += kBlockSize;
+        }
+      } else if (!read.ok() && read.code() != ErrorCode::kInvalidArgument) {  // it may have become smaller
+        co_return read;
+      }
+      seen.compared_bytes += length;
+    }
+    seen.done_to += length;
+    work.tell(seen);
+    if (work.cancel.is_cancelled()) co_return Error(ErrorCode::kCancelled, "the scrub was ended");
+    if (!extent.data || work.bytes_per_second == 0) continue;
+    const auto due = std::chrono::duration<double>(static_cast<double>(seen.compared_bytes) /
+                                                   static_cast<double>(work.bytes_per_second));
+    Status slept = co_await world_.clock.sleep_until(begun + std::chrono::duration_cast<Duration>(due), work.cancel);
+    if (!slept.ok()) co_return Error(ErrorCode::kCancelled, "the scrub was ended");
+  }
 }
 
 Task<Result<std::shared_ptr<BlockDevice>>> StoreHost::open_volume(PoolId pool, ReplicaId replica,

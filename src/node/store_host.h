@@ -58,6 +58,7 @@ class StoreHost : public cluster::ReplicaHost {
   Task<Status> restore_snapshot(PoolId pool, ReplicaId replica, SnapshotId snapshot) override;
   Task<Status> clone_replica(PoolId pool, ReplicaId from, SnapshotId snapshot,
                              cluster::ReplicaSpec to) override;
+  Task<Status> verify_replica(PoolId pool, ReplicaId replica, cluster::ScrubWork work) override;
   Task<Result<std::shared_ptr<BlockDevice>>> open_volume(PoolId pool, ReplicaId replica,
                                                          uint64_t epoch) override;
   Task<Status> close_volume(PoolId pool, ReplicaId replica) override;

@@ -1,5 +1,7 @@
 #include "replicate/config_store.h"
 
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include "base/log.h"
@@ -81,7 +83,7 @@ Task<Result<StoredConfig>> ConfigStore::create(VolumeConfig config) {
 
 Task<Result<ConfigChange>> ConfigStore::replace(StoredConfig from, VolumeConfig next,
                                                 CancelToken give_up) {
-  next.generation = from.config.generation + 1;
+  next.generation = std::max(next.generation, from.config.generation + 1);
   next.nonce = random_.next();
   const std::string key = key_of(next.volume);
   const std::string value = encode_config(next);

@@ -36,7 +36,7 @@ class ConfigStore {
   Task<Result<std::map<VolumeId, VolumeConfig>>> load_all();
   // kAlreadyExists.
   Task<Result<StoredConfig>> create(VolumeConfig config);
-  // Replaces `from` by `next` (whose generation is set to the following one, and its nonce) if it
+  // Replaces `from` by `next` (whose generation is set to the following one, unless it is above that, and its nonce) if it
   // is still there. Asks until it knows: while the state store is away this does not return.
   // kCancelled when `give_up` is; the change may then have happened, or may still.
   Task<Result<ConfigChange>> replace(StoredConfig from, VolumeConfig next, CancelToken give_up);

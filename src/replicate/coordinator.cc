@@ -70,8 +70,8 @@ Task<Status> Coordinator::delete_snapshot(SnapshotId id) {
 Task<Status> Coordinator::resize(uint64_t size_bytes) {
   return core_->resize(size_bytes);
 }
-Task<Result<ScrubReport>> Coordinator::scrub(uint64_t bytes_per_second) {
-  return core_->scrub(bytes_per_second);
+Task<Result<ScrubReport>> Coordinator::scrub(ScrubOrder order) {
+  return core_->scrub(std::move(order));
 }
 ScrubReport Coordinator::scrub_report() const {
   return core_->scrub_report();

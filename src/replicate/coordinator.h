@@ -11,6 +11,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -80,6 +81,15 @@ struct ScrubReport {
   uint64_t lost_bytes = 0;
 };
 
+// What a scrub is to do.
+struct ScrubOrder {
+  ScrubOrder() = default;
+  uint64_t bytes_per_second = 0;  // at most, of each member; zero: no limit
+  uint64_t from = 0;              // an earlier one came so far
+  CancelToken cancel;             // it ends at its next piece, with kCancelled
+  std::function<void(const ScrubReport&)> tell;  // after each piece; may be empty
+};
+
 class Coordinator {
  public:
   // The simple case: a volume of one replica on this node, without a configuration in the state
@@ -116,10 +126,9 @@ class Coordinator {
   Task<Status> resize(uint64_t size_bytes);
 
   // Reads all that is allocated from all members in sync, compares it, and mends what is damaged on
-  // some or different from what most of them have, while the volume is served. At most so many
-  // bytes a second of each member; zero: no limit. kInUse: one is running. kNotSupported: of
-  // open().
-  Task<Result<ScrubReport>> scrub(uint64_t bytes_per_second);
+  // some or different from what most of them have, while the volume is served. kInUse: one is
+  // running. kNotSupported: of open().
+  Task<Result<ScrubReport>> scrub(ScrubOrder order);
   ScrubReport scrub_report() const;  // of the last one
 
   // One member more, in a slot of the coordinator's choice (`slot` is not looked at). Success: the

@@ -124,7 +124,7 @@ class CoordinatorCore {
   Task<Result<SnapshotInfo>> snapshot(SnapshotId id);
   Task<Status> delete_snapshot(SnapshotId id);
   Task<Status> resize(uint64_t size_bytes);
-  Task<Result<ScrubReport>> scrub(uint64_t bytes_per_second);
+  Task<Result<ScrubReport>> scrub(ScrubOrder order);
   const ScrubReport& scrub_report() const { return scrub_; }
   Task<Status> add_member(VolumeMember member);
   Task<Status> remove_member(ReplicaId replica);
@@ -209,7 +209,7 @@ class CoordinatorCore {
   void resend_all();
 
   // --- scrub.cc
-  Task<Status> scrub_all(uint64_t bytes_per_second);
+  Task<Status> scrub_all(const ScrubOrder& order);
   Task<Status> scrub_chunk(uint64_t offset, uint64_t length);
   Task<Status> scrub_block(uint64_t offset);
   Task<Status> read_copies(uint64_t offset, uint64_t length, Copies* copies);

@@ -92,6 +92,28 @@ const VolumeMember* find_member(const VolumeConfig& config, ReplicaId replica) {
   return nullptr;
 }
 
+Result<VolumeConfig> promoted(VolumeConfig config, ReplicaId replica, LineageId lineage) {
+  const VolumeMember* chosen = find_member(config, replica);
+  if (chosen == nullptr) return make_error(ErrorCode::kNotFound, "replica {} is no member", replica.to_string());
+  if (chosen->whole) {
+    return make_error(ErrorCode::kFailedPrecondition,
+                      "replica {} was added and has never had all of the volume: it is no copy of any time", replica.to_string());
+  }
+  const uint8_t slot = chosen->slot;
+  for (VolumeMember& member : config.members) {
+    const bool is_it = member.slot == slot;
+    if ((config.in_sync & slot_bit(member.slot)) != 0) member.left_generation = config.generation;
+    if (is_it) member.left_generation = 0;
+    if (!is_it) member.whole = true;
+  }
+  config.in_sync = slot_bit(slot);
+  config.lineage = lineage;
+  config.phase = VolumePhase::kDetached;
+  ++config.epoch;
+  config.generation += 2;  // a change beside the new epoch: see is_newer()
+  return config;
+}
+
 int64_t lead_of(const VolumeConfig& config) {
   return static_cast<int64_t>(config.generation) - static_cast<int64_t>(config.epoch);
 }

@@ -69,6 +69,10 @@ int64_t lead_of(const VolumeConfig& config);
 // present one, was claimed. `lead`: of the one that was claimed.
 bool is_newer(const VolumeConfig& copy, const VolumeConfig& now, int64_t lead);
 
+// The configuration in which one member that is not in sync is taken for the truth: of another lineage, so that no map of
+// an earlier one is believed, and newer than all there were. kNotFound, kFailedPrecondition (it has never been in sync).
+Result<VolumeConfig> promoted(VolumeConfig config, ReplicaId replica, LineageId lineage);
+
 // What a change of size adds to what two replicas may differ in.
 void add_size_difference(RangeSet& set, uint64_t one_size, uint64_t other_size);
 

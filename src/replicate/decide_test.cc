@@ -49,6 +49,41 @@ TEST(Decide, KnowsANewerCopyHoweverOftenTheOldOneWasClaimed) {
   EXPECT_TRUE(is_newer(own, next, lead_of(next)));
 }
 
+TEST(Decide, APromotionIsOfAnotherLineageAndNewerThanAllBefore) {
+  VolumeConfig config;
+  config.epoch = 4;
+  config.generation = 9;
+  config.lineage = LineageId::from_random(1, 1);
+  config.in_sync = 0b001;
+  for (uint8_t slot = 0; slot < 3; ++slot) {
+    VolumeMember& member = config.members.emplace_back();
+    member.replica = ReplicaId::from_random(2, slot);
+    member.slot = slot;
+    member.left_generation = slot;
+  }
+  config.members[2].whole = true;
+  const LineageId lineage = LineageId::from_random(3, 3);
+  EXPECT_EQ(promoted(config, ReplicaId::from_random(9, 9), lineage).code(), ErrorCode::kNotFound);
+  EXPECT_EQ(promoted(config, config.members[2].replica, lineage).code(), ErrorCode::kFailedPrecondition);
+  const Result<VolumeConfig> next = promoted(config, config.members[1].replica, lineage);
+  ASSERT_TRUE(next.ok());
+  EXPECT_EQ(next->in_sync, 0b010);
+  EXPECT_EQ(next->lineage, lineage);
+  EXPECT_TRUE(next->members[0].whole && !next->members[1].whole && next->members[2].whole);
+  EXPECT_EQ(next->members[0].left_generation, 9u);
+  EXPECT_EQ(next->epoch, 5u);
+  // A store that is rolled back to before it is noticed, and the one that was lost is no reason for quarantine.
+  VolumeConfig claimed = config;
+  ++claimed.epoch;
+  ++claimed.generation;
+  claimed.instance = 77;
+  EXPECT_TRUE(is_newer(*next, claimed, lead_of(claimed)));
+  claimed = *next;
+  ++claimed.epoch;
+  ++claimed.generation;
+  EXPECT_FALSE(is_newer(config, claimed, lead_of(claimed)));
+}
+
 TEST(Decide, AcknowledgesOnlyWhatAllHaveWhoMust) {
   EXPECT_EQ(judge(answers(0b111, 0b011)), Verdict::kWait);
   EXPECT_EQ(judge(answers(0b111, 0b111)), Verdict::kAcknowledge);

@@ -10,6 +10,7 @@
 namespace hf {
 namespace {
 
+constexpr Duration kLookForEnd = std::chrono::milliseconds(500);  // whether it is to end, while it waits
 constexpr size_t kListed = 64;  // ranges that a report names
 
 void list(std::vector<ByteRange>& ranges, uint64_t& bytes, uint64_t offset, uint64_t length) {
@@ -32,7 +33,7 @@ Duration time_of(uint64_t bytes, uint64_t bytes_per_second) {
 
 }  // namespace
 
-Task<Result<ScrubReport>> CoordinatorCore::scrub(uint64_t bytes_per_second) {
+Task<Result<ScrubReport>> CoordinatorCore::scrub(ScrubOrder order) {
   if (!may_serve()) co_return refusal();
   if (!spec_) {
     co_return make_error(ErrorCode::kNotSupported,
@@ -48,13 +49,14 @@ Task<Result<ScrubReport>> CoordinatorCore::scrub(uint64_t bytes_per_second) {
   }
   scrub_ = ScrubReport();
   scrub_.running = true;
-  Status done = co_await scrub_all(bytes_per_second);
+  scrub_.done_to = round_down(std::min(order.from, size_), kBlockSize);
+  Status done = co_await scrub_all(order);
   scrub_.running = false;
   HF_CO_TRY(done);
   co_return scrub_;
 }
 
-Task<Status> CoordinatorCore::scrub_all(uint64_t bytes_per_second) {
+Task<Status> CoordinatorCore::scrub_all(const ScrubOrder& order) {
   const MonoTime begun = spec_->clock.now();
   while (scrub_.done_to < size_) {
     const uint64_t from = scrub_.done_to, end = std::min(size_, from + kCopyStretch);
@@ -73,13 +75,19 @@ Task<Status> CoordinatorCore::scrub_all(uint64_t bytes_per_second) {
       HF_CO_TRY(done);
       scrub_.bytes_compared += length;
       scrub_.done_to = offset + length;
-      const MonoTime next = begun + time_of(scrub_.bytes_compared, bytes_per_second);
-      if (next <= spec_->clock.now()) continue;
-      done = co_await spec_->clock.sleep_until(next, CancelToken(stop_));
-      if (!done.ok()) co_return refusal();
+      if (order.tell) order.tell(scrub_);
+      if (order.cancel.is_cancelled()) co_return Error(ErrorCode::kCancelled, "the scrub was ended");
+      const MonoTime next = begun + time_of(scrub_.bytes_compared, order.bytes_per_second);
+      while (spec_->clock.now() < next && !order.cancel.is_cancelled()) {
+        const MonoTime look = spec_->clock.now() + kLookForEnd;
+        done = co_await spec_->clock.sleep_until(std::min(next, look), CancelToken(stop_));
+        if (!done.ok()) co_return refusal();
+      }
     }
     if (!running() || abandoned_) co_return refusal();
     scrub_.done_to = end;
+    if (order.tell) order.tell(scrub_);
+    if (order.cancel.is_cancelled()) co_return Error(ErrorCode::kCancelled, "the scrub was ended");
   }
   co_return Status();
 }

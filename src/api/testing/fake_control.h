@@ -47,6 +47,17 @@ class FakeControl : public cluster::Control {
     made.state = cluster::VolumeState::kDetached;
     co_return made;
   }
+  Task<Result<cluster::Promotion>> promote_volume(cluster::PromoteVolume request) override {
+    co_return make_error(ErrorCode::kFailedPrecondition, "volume {} has all it needs", request.name);
+  }
+  Task<Result<cluster::ScrubInfo>> scrub_volume(cluster::ScrubVolume request) override {
+    const auto there = volumes.find(request.name);
+    if (there == volumes.end()) co_return make_error(ErrorCode::kNotFound, "there is no volume {}", request.name);
+    cluster::ScrubInfo info;
+    info.volume = request.name;
+    info.running = !request.only_look;
+    co_return info;
+  }
   Task<Result<cluster::VolumeInfo>> inspect_volume(std::string name) override {
     if (next_error) co_return *next_error;
     const auto there = volumes.find(name);

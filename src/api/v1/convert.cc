@@ -8,6 +8,15 @@
 namespace hf::api {
 namespace {
 
+void fill_findings(const cluster::ScrubFindings& from, holdfast::v1::ScrubFindings* to) {
+  to->set_done_to(from.done_to);
+  to->set_compared_bytes(from.compared_bytes);
+  to->set_mended_bytes(from.mended_bytes);
+  to->set_undecided_bytes(from.undecided_bytes);
+  to->set_lost_bytes(from.lost_bytes);
+  to->set_all_members(from.all_members);
+}
+
 const char* io_class_name(uint32_t io_class) {
   return io_class >= 3 ? "high" : io_class == 2 ? "medium" : "low";
 }
@@ -66,6 +75,32 @@ void fill(const cluster::VolumeInfo& from, holdfast::v1::Volume* to) {
   fill_time(from.created, to->mutable_created());
   to->set_snapshot_count(from.snapshot_count);
   to->set_placement(from.placement);
+  if (from.scrub) fill(*from.scrub, to->mutable_scrub());
+}
+
+void fill(const cluster::Promotion& from, holdfast::v1::Promotion* to) {
+  to->set_done(from.done);
+  to->set_volume(from.volume);
+  to->set_node(from.node);
+  for (const std::string& node : from.lost_nodes) to->add_lost_nodes(node);
+  to->set_epoch(from.epoch);
+  to->set_generation(from.generation);
+  to->set_left_generation(from.left_generation);
+  if (from.away_since.ns != 0) fill_time(from.away_since, to->mutable_away_since());
+}
+
+void fill(const cluster::ScrubInfo& from, holdfast::v1::ScrubReport* to) {
+  to->set_volume(from.volume);
+  to->set_size_bytes(from.size_bytes);
+  to->set_running(from.running);
+  to->set_message(from.message);
+  if (from.begun.ns != 0) {
+    fill_time(from.begun, to->mutable_begun());
+    fill_findings(from.so_far, to->mutable_so_far());
+  }
+  if (from.ended.ns == 0) return;
+  fill_time(from.ended, to->mutable_ended());
+  fill_findings(from.last, to->mutable_last());
 }
 
 void fill(const cluster::SnapshotInfo& from, holdfast::v1::Snapshot* to) {

@@ -8,6 +8,8 @@ namespace hf::api {
 
 void fill(const cluster::VolumeInfo& from, holdfast::v1::Volume* to);
 void fill(const cluster::MountInfo& from, holdfast::v1::MountPoint* to);
+void fill(const cluster::Promotion& from, holdfast::v1::Promotion* to);
+void fill(const cluster::ScrubInfo& from, holdfast::v1::ScrubReport* to);
 void fill(const cluster::SnapshotInfo& from, holdfast::v1::Snapshot* to);
 void fill(const cluster::PoolInfo& from, holdfast::v1::Pool* to);
 void fill(const cluster::NodeInfo& from, holdfast::v1::Node* to);

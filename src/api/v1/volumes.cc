@@ -100,6 +100,23 @@ class Volumes final : public v1::Volumes::Service {
     return inspect(rpc, name, out);
   }
 
+  grpc::Status Scrub(grpc::ServerContext* rpc, const v1::ScrubVolumeRequest* in, v1::ScrubReport* out) override {
+    cluster::ScrubVolume request;
+    request.name = in->volume();
+    request.bytes_per_second = in->bytes_per_second();
+    request.only_look = in->only_look();
+    return answer<cluster::ScrubInfo>(context_, rpc, out, [this, request] { return context_.control.scrub_volume(request); });
+  }
+
+  grpc::Status ForcePromote(grpc::ServerContext* rpc, const v1::ForcePromoteRequest* in, v1::Promotion* out) override {
+    cluster::PromoteVolume request;
+    request.name = in->volume();
+    request.node = in->node();
+    request.lost = {in->lost().begin(), in->lost().end()};
+    request.only_look = in->only_look();
+    return answer<cluster::Promotion>(context_, rpc, out, [this, request] { return context_.control.promote_volume(request); });
+  }
+
   grpc::Status Move(grpc::ServerContext* rpc, const v1::MoveVolumeRequest* in, v1::Volume* out) override {
     cluster::MoveVolume request;
     request.name = in->volume();

@@ -49,7 +49,14 @@ class SimCluster::Volumes final : public VolumeHost {
     for (const MemberInfo& member : found->second.members) answered |= member.in_sync && answers(member);
     if (!answered) co_return Error(ErrorCode::kUnavailable, "no member that is in sync answers");
     // Who is away is left out; never all.
-    for (MemberInfo& member : found->second.members) member.in_sync = member.in_sync && answers(member);
+    for (MemberInfo& member : found->second.members) {
+      if (!member.in_sync || answers(member)) continue;
+      member.in_sync = false;
+      // It stays as it is from now on.
+      SimReplica* leaves = self_.find(member.pool, member.replica);
+      const SimReplica* content_now = cluster_.canonical(found->second);
+      if (leaves != nullptr && content_now != nullptr && leaves != content_now) leaves->head = content_now->head;
+    }
     if (!open_.contains(volume) || self_.is_fenced(volume)) ++found->second.tenure;
     found->second.owner = &self_;
     found->second.incarnation = self_.incarnations;
@@ -108,6 +115,57 @@ class SimCluster::Volumes final : public VolumeHost {
       if (replica != nullptr) replica->head.size = std::max(replica->head.size, size_bytes);
     }
     co_return co_await pass("resize");
+  }
+  Task<Result<PromotionFacts>> promote(VolumeId volume, ReplicaId replica, std::vector<ReplicaId> lost,
+                                       bool only_look) override {
+    Status come = co_await pass("promote");
+    HF_CO_TRY(come);
+    const auto found = cluster_.shared_.find(volume);
+    if (found == cluster_.shared_.end()) co_return Error(ErrorCode::kNotFound, "no configuration");
+    PromotionFacts facts;
+    if (only_look) co_return facts;
+    std::vector<MemberInfo>& members = found->second.members;
+    for (MemberInfo& member : members) {
+      if (!member.in_sync || std::find(lost.begin(), lost.end(), member.replica) != lost.end()) continue;
+      co_return Error(ErrorCode::kConflict, "others are in sync");
+    }
+    for (MemberInfo& member : members) {
+      if (answers(member) && member.in_sync) self_.world.violated("promoted over one that has everything");
+      member.in_sync = member.replica == replica;
+    }
+    const auto chosen = std::find_if(members.begin(), members.end(),
+                                     [&](const MemberInfo& member) { return member.replica == replica; });
+    if (chosen == members.end()) co_return Error(ErrorCode::kNotFound, "no such member");
+    cluster_.left_[members.front().replica] = volume;
+    std::iter_swap(chosen, members.begin());
+    cluster_.left_.erase(members.front().replica);
+    found->second.owner = nullptr;  // fenced
+    Status back = co_await pass("promote");
+    HF_CO_TRY(back);
+    co_return facts;
+  }
+  // What is rotten on some and not on all in sync is mended.
+  Task<Status> scrub(VolumeId volume, ScrubWork work) override {
+    Result<Shared*> shared = served(volume);
+    HF_CO_TRY(shared);
+    const SimReplica* content = cluster_.canonical(**shared);
+    if (content == nullptr) co_return Error(ErrorCode::kNotFound, "no replica");
+    std::function<Status(ScrubFindings&)> look = [this, volume](ScrubFindings& seen) {
+      Result<Shared*> now = served(volume);
+      if (!now.ok()) return Status(now.error());
+      std::vector<SimReplica*> copies;
+      for (const MemberInfo& member : (*now)->members) {
+        SimReplica* replica = self_.find(member.pool, member.replica);
+        if (replica != nullptr && member.in_sync && answers(member)) copies.push_back(replica);
+      }
+      const bool any_good = std::any_of(copies.begin(), copies.end(), [](const SimReplica* copy) { return copy->rotten == 0; });
+      for (SimReplica* copy : copies) {
+        if (!any_good) seen.lost_bytes = std::max(seen.lost_bytes, copy->rotten);
+        if (any_good) seen.mended_bytes += std::exchange(copy->rotten, 0);
+      }
+      return Status();
+    };
+    co_return co_await life_.ports.scrub_in_pieces(content->head.size, std::move(work), std::move(look));
   }
   Task<Result<std::vector<MemberInfo>>> members(VolumeId volume) override {
     const auto found = cluster_.shared_.find(volume);
@@ -300,6 +358,12 @@ class SimCluster::Calls final : public NodeCalls {
     Status done = co_await (*there)->take(volume, stays, force);
     co_return unless_dead(done);
   }
+  Task<Result<ScrubInfo>> scrub(VolumeId volume, uint64_t bytes_per_second, bool only_look) override {
+    Result<ControlPlane*> there = co_await arrive();
+    HF_CO_TRY(there);
+    Result<ScrubInfo> told = co_await (*there)->scrub(volume, bytes_per_second, only_look);
+    co_return told;
+  }
   Task<Status> cut(CreateSnapshot request) override {
     Result<ControlPlane*> there = co_await arrive();
     HF_CO_TRY(there);
@@ -411,6 +475,7 @@ ControlOptions SimCluster::options(const Member& member) const {
   options.address = options.node_name;
   options.version = "test";
   options.domain = member.domain;
+  options.scrub_every = scrub_every;
   options.boot_id = member.boot;
   options.mount_root = "/m";
   options.capabilities.clone = true;
@@ -454,6 +519,11 @@ Task<void> SimCluster::stop(size_t node) {
   }
   member.life.reset();
   ++member.incarnations;
+}
+
+bool SimCluster::is_served(VolumeId volume) const {
+  const auto found = shared_.find(volume);
+  return found != shared_.end() && found->second.owner != nullptr;
 }
 
 size_t SimCluster::replicas(size_t node) const {

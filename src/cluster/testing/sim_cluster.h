@@ -39,6 +39,8 @@ class SimCluster {
   FailureDomain& domain(size_t node) { return nodes_[node]->domain; }
   size_t size() const { return nodes_.size(); }
   size_t replicas(size_t node) const;
+  // By anybody, with or without users.
+  bool is_served(VolumeId volume) const;
   state::MemoryServer& server() { return server_; }
   sim::SimLoop& loop() { return loop_; }
   Prng& prng() { return prng_; }
@@ -46,6 +48,7 @@ class SimCluster {
   // What a container on the node does. False: an I/O error.
   bool write(size_t node, VolumeId volume);
   PortFaults faults;
+  Duration scrub_every = std::chrono::hours(14 * 24);  // from a node's next start on
 
  private:
   struct Member;

@@ -350,6 +350,43 @@ Task<Status> SimPorts::clone_replica(PoolId pool, ReplicaId from, SnapshotId sna
   co_return co_await after("clone_replica");
 }
 
+Task<Status> SimPorts::scrub_in_pieces(uint64_t size, ScrubWork work, std::function<Status(ScrubFindings&)> look) {
+  constexpr uint64_t kPieces = 16;
+  ScrubFindings seen;
+  const uint64_t piece = std::max<uint64_t>(size / kPieces, kBlockSize);
+  for (seen.done_to = work.from; seen.done_to < size;) {
+    Status come = co_await before("scrub");
+    HF_CO_TRY(come);
+    const uint64_t length = std::min(piece, size - seen.done_to);
+    if (work.bytes_per_second > 0) {
+      sim::Delay delay(life_, life_.loop().now() + static_cast<int64_t>(length * 1'000'000'000 / work.bytes_per_second));
+      bool came = co_await delay;
+      if (!came || life_.is_dead()) co_return sim::dead_error("scrub");
+    }
+    const Status looked = look(seen);
+    HF_CO_TRY(looked);
+    seen.done_to += length;
+    seen.compared_bytes += length;
+    work.tell(seen);
+    if (work.cancel.is_cancelled()) co_return Error(ErrorCode::kCancelled, "ended");
+  }
+  co_return Status();
+}
+
+Task<Status> SimPorts::verify_replica(PoolId pool, ReplicaId replica, ScrubWork work) {
+  const SimReplica* there = node_.find(pool, replica);
+  if (there == nullptr) co_return gone("verify_replica");
+  bool counted = work.from > 0;
+  std::function<Status(ScrubFindings&)> look = [this, pool, replica, &counted](ScrubFindings& seen) {
+    const SimReplica* now = node_.find(pool, replica);
+    if (now == nullptr) return Status(gone("verify_replica"));
+    if (!counted) seen.lost_bytes += now->rotten;
+    counted = true;
+    return Status();
+  };
+  co_return co_await scrub_in_pieces(there->head.size, std::move(work), std::move(look));
+}
+
 Task<Result<std::shared_ptr<BlockDevice>>> SimPorts::open_volume(PoolId pool, ReplicaId replica,
                                                                  uint64_t epoch) {
   Status come = co_await before("open_volume");

@@ -38,6 +38,7 @@ struct SimReplica {
   SimImage head;
   std::map<SnapshotId, SimImage> snapshots;
   uint64_t promised = 0;
+  uint64_t rotten = 0;  // bytes that do not match their checksum
   uint64_t opened_by = 0;  // incarnation
 };
 
@@ -144,6 +145,7 @@ class SimPorts : public ReplicaHost, public Exporter, public Mounter, public sta
   Task<Status> restore_snapshot(PoolId pool, ReplicaId replica, SnapshotId snapshot) override;
   Task<Status> clone_replica(PoolId pool, ReplicaId from, SnapshotId snapshot,
                              ReplicaSpec to) override;
+  Task<Status> verify_replica(PoolId pool, ReplicaId replica, ScrubWork work) override;
   Task<Result<std::shared_ptr<BlockDevice>>> open_volume(PoolId pool, ReplicaId replica,
                                                          uint64_t epoch) override;
   Task<Status> close_volume(PoolId pool, ReplicaId replica) override;
@@ -171,6 +173,8 @@ class SimPorts : public ReplicaHost, public Exporter, public Mounter, public sta
   Task<Status> freeze(std::string path, Duration limit) override;
   Task<Result<bool>> thaw(std::string path) override;
 
+  // A scrub in pieces that take their time. `look`: at each piece; false: it ends.
+  Task<Status> scrub_in_pieces(uint64_t size, ScrubWork work, std::function<Status(ScrubFindings&)> look);
   // The device of a replicated volume whose content is this replica's.
   std::shared_ptr<BlockDevice> device_of(PoolId pool, ReplicaId replica, uint64_t size);
   // Of a device that is open.

@@ -68,7 +68,7 @@ Task<void> SimCluster::scrub() {
   const std::shared_ptr<Attachment> at = server->daemon->attachment;
   Gate::Pass pass(at->users);
   if (!pass) co_return;
-  Result<ScrubReport> report = co_await at->coordinator->scrub(0);
+  Result<ScrubReport> report = co_await at->coordinator->scrub(ScrubOrder());
   if (!report.ok()) co_return;
   ++scrubs;
   if (report->mended_bytes + report->undecided_bytes + report->lost_bytes == 0) co_return;

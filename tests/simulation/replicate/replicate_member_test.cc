@@ -72,7 +72,9 @@ class Members : public Steps {
 class Scrub : public Members {
  protected:
   Task<void> scrub_task(size_t server, uint64_t bytes_per_second) {
-    Result<ScrubReport> report = co_await at(server).scrub(bytes_per_second);
+    ScrubOrder order;
+    order.bytes_per_second = bytes_per_second;
+    Result<ScrubReport> report = co_await at(server).scrub(std::move(order));
     HF_ASSERT(report.ok(), "{}", report.error().to_string());
     report_ = *report;
   }

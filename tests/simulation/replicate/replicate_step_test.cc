@@ -1,6 +1,7 @@
 // One thing at a time: how long writes stall, what a resync copies, what is refused, and orders of
 // events that random seeds meet too rarely.
 #include "format/segment_format.h"
+#include "replicate/decide.h"
 #include "replicate/mutants.h"
 #include "steps.h"
 
@@ -268,6 +269,35 @@ TEST_F(Steps, AMutantThatComparesGenerationsBelievesItInTheEnd) {
   while (refused < 10 && !attach(1).ok()) ++refused;
   t_replicate_mutant = ReplicateMutant::kNone;
   EXPECT_LT(refused, 10) << "the test of the rule would not notice its absence";
+}
+
+// The last one in sync is lost, an older one is promoted, and then the lost one is there after all.
+TEST_F(Steps, AfterAPromotionTheLostOneIsMadeLikeTheOlder) {
+  Shape shape = quiet();
+  shape.members = 2;
+  make(shape);
+  ASSERT_TRUE(attach(3).ok());
+  ASSERT_TRUE(write(3, 0, 1).ok());
+  ASSERT_TRUE(in_sync(10s));
+  kill(2);
+  for (uint64_t block = 0; block < 20; ++block) ASSERT_TRUE(write(3, block, 2).ok());
+  ASSERT_EQ(config().in_sync, 0b01);
+  kill(1);
+  kill(3);
+  start(2);
+  start(3);
+  EXPECT_EQ(attach(3).code(), ErrorCode::kUnavailable);
+  const Result<VolumeConfig> next = promoted(config(), node(2).replica, LineageId::from_random(7, 7));
+  ASSERT_TRUE(next.ok()) << next.error().to_string();
+  cluster_->state().tamper(ConfigStore::key_of(cluster_->volume()), encode_config(*next));
+  ASSERT_TRUE(attach(3).ok()) << attached_.error().to_string();
+  EXPECT_EQ(read(3, 0), 1u);
+  EXPECT_EQ(read(3, 19), 0u) << "lost";
+  ASSERT_TRUE(write(3, 5, 3).ok());
+  start(1);
+  ASSERT_TRUE(in_sync(20s));
+  EXPECT_EQ(read(3, 0), 1u);
+  drive(cluster_->compare_replicas());
 }
 
 // The last one in sync by the present order is out of it by the one that was restored: whoever serves by that must not copy
