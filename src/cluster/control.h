@@ -101,6 +101,7 @@ struct VolumeInfo {
   VolumeSpec created_spec;  // as it was created: what a repeated request is compared with
   uint64_t size_bytes = 0;
   uint64_t used_bytes = 0;  // on the pool, shared blocks counted once per volume; 0 while unknown
+  uint64_t fs_bytes = 0;    // that its file system was made for or has grown to; 0: it has none yet
   VolumeState state = VolumeState::kCreating;
   std::string message;  // why, when something is not as it should be
   std::string placement;  // its replicas fail together more easily than asked, and how; mostly empty
@@ -178,6 +179,7 @@ struct CreateVolume {
   CreateVolume() = default;
   std::string name;  // plain
   VolumeSpec spec;
+  NodeId near;  // who will use it: its first replica goes there where it can; nil: this node
 };
 
 struct CloneVolume {
@@ -318,6 +320,8 @@ class Control {
   // Begins to compare the volume's replicas and to mend what one of them has damaged, or goes on where an earlier round
   // was cut short; answers how far it is. One at a time per volume: asked while one is running, that one is told.
   virtual Task<Result<ScrubInfo>> scrub_volume(ScrubVolume request) = 0;
+  // The size of the largest volume that could be created now as asked for, name and size aside; 0: none.
+  virtual Task<Result<uint64_t>> largest_volume(CreateVolume request) = 0;
 
   // The data path. attach makes the block device; mount attaches, makes or checks the file system
   // and mounts; unmount of the last holder unmounts and (by default) detaches.

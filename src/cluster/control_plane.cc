@@ -170,6 +170,11 @@ Task<Status> ControlPlane::delete_volume(DeleteVolume request) {
   return bounded<void>("delete volume", std::move(op));
 }
 
+Task<Result<uint64_t>> ControlPlane::largest_volume(CreateVolume request) {
+  Operation<uint64_t> op = [this, request] { return plane_->largest(request); };
+  return bounded<uint64_t>("largest volume", std::move(op));
+}
+
 Task<Result<VolumeInfo>> ControlPlane::attach_volume(AttachVolume request) {
   Operation<VolumeInfo> op = [this, request] { return plane_->attach(request); };
   return bounded<VolumeInfo>("attach volume", std::move(op));

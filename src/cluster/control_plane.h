@@ -100,6 +100,7 @@ class ControlPlane : public Control, public NodeCalls {
   Task<Result<VolumeInfo>> update_volume(UpdateVolume request) override;
   Task<Status> delete_volume(DeleteVolume request) override;
   Task<Result<ScrubInfo>> scrub_volume(ScrubVolume request) override;
+  Task<Result<uint64_t>> largest_volume(CreateVolume request) override;
   Task<Result<VolumeInfo>> attach_volume(AttachVolume request) override;
   Task<Status> detach_volume(std::string name) override;
   Task<Result<VolumeInfo>> move_volume(MoveVolume request) override;

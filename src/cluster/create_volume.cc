@@ -50,7 +50,7 @@ Task<Result<VolumeInfo>> Plane::create(const CreateVolume& request) {
   record.replicated = ports_.volumes != nullptr;
   Result<Group> group = co_await look_at_group(record);
   HF_CO_TRY(group);
-  Status planned = co_await plan_members(record, group.value());
+  Status planned = co_await plan_members(record, group.value(), request.near);
   HF_CO_TRY(planned);
   Status begun = co_await begin_create(view.volume, group.value());
   HF_CO_TRY(begun);
@@ -95,11 +95,34 @@ Task<Result<VolumeInfo>> Plane::reuse(View& view, const CreateVolume& request) {
   co_return co_await info(view);
 }
 
-Task<Status> Plane::plan_members(VolumeRecord& record, const Group& group) {
+// What the planner would place: the one who decides is asked.
+Task<Result<uint64_t>> Plane::largest(const CreateVolume& request) {
+  const Status supported = spec::check_support(request.spec, options_.capabilities);
+  HF_CO_TRY(supported);
+  VolumeRecord record;
+  record.spec = request.spec;
+  Result<Group> group = co_await look_at_group(record);
+  HF_CO_TRY(group);
+  Result<std::vector<PoolFacts>> facts = co_await pool_facts();
+  HF_CO_TRY(facts);
+  PlacementRequest asked = request_for(record, group.value());
+  asked.asking = request.near.is_nil() ? options_.node : request.near;
+  uint64_t fits = 0, too_large = spec::kMaxVolumeBytes / kBlockSize + 1;
+  while (too_large - fits > 1) {
+    const uint64_t middle = fits + (too_large - fits) / 2;
+    asked.size_bytes = middle * kBlockSize;
+    const bool placed = place_volume(asked, facts.value(), options_.limits).ok();
+    (placed ? fits : too_large) = middle;
+  }
+  const uint64_t bytes = fits * kBlockSize;
+  co_return bytes >= spec::min_volume_bytes(request.spec.fs) ? bytes : 0;
+}
+
+Task<Status> Plane::plan_members(VolumeRecord& record, const Group& group, NodeId near) {
   Result<std::vector<PoolFacts>> facts = co_await pool_facts();
   HF_CO_TRY(facts);
   PlacementRequest request = request_for(record, group);
-  request.asking = options_.node;
+  request.asking = near.is_nil() ? options_.node : near;
   Result<std::vector<PoolInfo>> pools = place_volume(request, facts.value(), options_.limits);
   if (!pools.ok() && ports_.peers != nullptr) {
     // What is known of the others may be a second old: of a pool that was just made, or has just got room.

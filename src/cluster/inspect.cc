@@ -71,6 +71,7 @@ Task<VolumeInfo> Plane::info_of(const View& view, uint32_t snapshots, const Told
   info.created = record.created;
   info.snapshot_count = snapshots;
   info.placement = placement_trouble(record);
+  if (record.fs.formatted) info.fs_bytes = record.fs.bytes;
   co_await describe_replicas(view, all, &info);
   if (view.attachment) {
     const AttachmentRecord& attachment = view.attachment->record;

@@ -53,6 +53,7 @@ class Plane {
 
   // create_volume.cc, clone.cc, delete_volume.cc
   Task<Result<VolumeInfo>> create(const CreateVolume& request);
+  Task<Result<uint64_t>> largest(const CreateVolume& request);
   Task<Result<VolumeInfo>> clone(const CloneVolume& request);
   Task<Status> remove(const DeleteVolume& request);
   // resize.cc, update.cc
@@ -220,7 +221,7 @@ class Plane {
   // ---- verbs' own parts
   Task<Result<VolumeInfo>> create_from_parent(const CreateVolume& request);
   Task<Result<VolumeInfo>> reuse(View& view, const CreateVolume& request);
-  Task<Status> plan_members(VolumeRecord& record, const Group& group);
+  Task<Status> plan_members(VolumeRecord& record, const Group& group, NodeId near);
   Task<Status> begin_create(KeptVolume& volume, const Group& group);
   Task<Status> finish_create(View& view);
   Task<Status> make_replicas(const VolumeRecord& record);
