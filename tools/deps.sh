@@ -19,7 +19,7 @@ build      ninja-build              build
 build      ccache                   build: recompiles only what changed, across branches
 build      pkg-config               build: finds libraries
 build      git                      build: version stamp
-build      python3                  tidy test and system tests (standard library only, but for psycopg2)
+build      python3                  tidy test and system tests (standard library, psycopg2, grpcio)
 build      liburing-dev             io_uring
 build      libgrpc++-dev            gRPC server and client
 build      libprotobuf-dev          gRPC messages
@@ -62,6 +62,8 @@ system     runc                     containers
 system     busybox-static           smallest container image
 system     mmdebstrap               builds the PostgreSQL image and the clean machine for package tests
 system     python3-psycopg2         PostgreSQL client of the durability ledger
+system     python3-grpcio           CSI client of the tests
+system     python3-protobuf         its messages
 system     iproute2                 namespaces of several hosts
 fuzz       clang-19                 libFuzzer and ThreadSanitizer builds
 fuzz       libclang-rt-19-dev       sanitizer run time

@@ -23,22 +23,16 @@ constexpr std::chrono::seconds kStopGrace{5};
 
 class Server : public GrpcServer {
  public:
-  Server(GrpcServerOptions options, cluster::Control& control, LoopBridge& bridge)
-      : options_(std::move(options)), context_{control, bridge, options_.version, options_.admin} {}
+  Server(std::string unix_path, std::vector<std::unique_ptr<grpc::Service>> services)
+      : unix_path_(std::move(unix_path)), services_(std::move(services)) {}
   ~Server() override { stop(); }
 
-  Status open() {
+  Status open(const std::string& tcp_address) {
     static std::once_flag plugins;
     std::call_once(plugins, [] {
       grpc::EnableDefaultHealthCheckService(true);
       grpc::reflection::InitProtoReflectionServerBuilderPlugin();
     });
-    for (auto* make : {&make_v1_volumes, &make_v1_snapshots, &make_v1_pools, &make_v1_cluster,
-                       &make_sdk_identity, &make_sdk_cluster, &make_sdk_node, &make_sdk_volume,
-                       &make_sdk_mount_attach}) {
-      services_.push_back(make(context_));
-    }
-    if (context_.admin != nullptr) services_.push_back(make_v1_membership(context_));
     grpc::ServerBuilder builder;
     grpc::ResourceQuota quota("holdfast-api");
     quota.SetMaxThreads(kMaxThreads);
@@ -47,20 +41,19 @@ class Server : public GrpcServer {
     builder.SetSyncServerOption(grpc::ServerBuilder::SyncServerOption::MAX_POLLERS, 2);
     builder.SetSyncServerOption(grpc::ServerBuilder::SyncServerOption::NUM_CQS, 1);
     int tcp_port = 0;
-    builder.AddListeningPort("unix:" + options_.unix_path, grpc::InsecureServerCredentials());
-    if (!options_.tcp_address.empty()) {
-      builder.AddListeningPort(options_.tcp_address, grpc::InsecureServerCredentials(), &tcp_port);
+    builder.AddListeningPort("unix:" + unix_path_, grpc::InsecureServerCredentials());
+    if (!tcp_address.empty()) {
+      builder.AddListeningPort(tcp_address, grpc::InsecureServerCredentials(), &tcp_port);
     }
     for (const auto& service : services_) builder.RegisterService(service.get());
-    ::unlink(options_.unix_path.c_str());  // the daemon's own lock says that nobody else serves it
+    ::unlink(unix_path_.c_str());  // the daemon's own lock says that nobody else serves it
     const mode_t old_mask = ::umask(0177);
     server_ = builder.BuildAndStart();
     ::umask(old_mask);
-    if (server_ == nullptr || (!options_.tcp_address.empty() && tcp_port == 0)) {
+    if (server_ == nullptr || (!tcp_address.empty() && tcp_port == 0)) {
       return make_error(ErrorCode::kInUse,
                         "cannot serve gRPC on unix:{}{}{}: the address is taken or not permitted",
-                        options_.unix_path, options_.tcp_address.empty() ? "" : " and ",
-                        options_.tcp_address);
+                        unix_path_, tcp_address.empty() ? "" : " and ", tcp_address);
     }
     return {};
   }
@@ -70,12 +63,11 @@ class Server : public GrpcServer {
     server_->Shutdown(std::chrono::system_clock::now() + kStopGrace);
     server_->Wait();
     server_.reset();
-    ::unlink(options_.unix_path.c_str());
+    ::unlink(unix_path_.c_str());
   }
 
  private:
-  GrpcServerOptions options_;
-  ServiceContext context_;
+  std::string unix_path_;
   std::vector<std::unique_ptr<grpc::Service>> services_;
   std::unique_ptr<grpc::Server> server_;
 };
@@ -89,12 +81,25 @@ grpc::Status to_grpc(const Error& error, grpc::ServerContext* context) {
   return grpc::Status(static_cast<grpc::StatusCode>(info.grpc_status), error.message());
 }
 
+Result<std::unique_ptr<GrpcServer>> serve_grpc(std::string unix_path, std::string tcp_address,
+                                               std::vector<std::unique_ptr<grpc::Service>> services) {
+  auto server = std::make_unique<Server>(std::move(unix_path), std::move(services));
+  HF_TRY(server->open(tcp_address));
+  return std::unique_ptr<GrpcServer>(std::move(server));
+}
+
 Result<std::unique_ptr<GrpcServer>> GrpcServer::start(GrpcServerOptions options,
                                                       cluster::Control& control,
                                                       LoopBridge& bridge) {
-  auto server = std::make_unique<Server>(std::move(options), control, bridge);
-  HF_TRY(server->open());
-  return std::unique_ptr<GrpcServer>(std::move(server));
+  const ServiceContext context{control, bridge, options.version, options.admin};
+  std::vector<std::unique_ptr<grpc::Service>> services;
+  for (auto* make : {&make_v1_volumes, &make_v1_snapshots, &make_v1_pools, &make_v1_cluster,
+                     &make_sdk_identity, &make_sdk_cluster, &make_sdk_node, &make_sdk_volume,
+                     &make_sdk_mount_attach}) {
+    services.push_back(make(context));
+  }
+  if (context.admin != nullptr) services.push_back(make_v1_membership(context));
+  return serve_grpc(std::move(options.unix_path), std::move(options.tcp_address), std::move(services));
 }
 
 }  // namespace hf::api

@@ -5,8 +5,10 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "api/cluster_admin.h"
+#include "api/grpc_server.h"
 #include "api/loop_bridge.h"
 #include "cluster/control.h"
 
@@ -30,5 +32,9 @@ std::unique_ptr<grpc::Service> make_sdk_cluster(const ServiceContext& context);
 std::unique_ptr<grpc::Service> make_sdk_node(const ServiceContext& context);
 std::unique_ptr<grpc::Service> make_sdk_volume(const ServiceContext& context);
 std::unique_ptr<grpc::Service> make_sdk_mount_attach(const ServiceContext& context);
+
+// The server with these services alone. An empty tcp_address: on the Unix socket only.
+Result<std::unique_ptr<GrpcServer>> serve_grpc(std::string unix_path, std::string tcp_address,
+                                               std::vector<std::unique_ptr<grpc::Service>> services);
 
 }  // namespace hf::api

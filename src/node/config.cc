@@ -20,7 +20,8 @@ constexpr size_t kMaxConfigBytes = 64 * 1024;
 constexpr int64_t kMaxScrubDays = 3650;
 constexpr uint64_t kLeastScrubRate = 64 * kKiB;
 constexpr size_t kMaxDomainName = 63;
-constexpr size_t kMaxRunDir = 80;  // a Unix socket's path holds 107 bytes
+constexpr size_t kMaxSocketPath = 107;
+constexpr size_t kMaxRunDir = 80;  // with the sockets' own names behind it
 
 Error bad_key(const std::string& file, std::string_view key, std::string_view accepted) {
   return make_error(ErrorCode::kInvalidArgument, "{}: {}: {}", file, key, accepted);
@@ -76,6 +77,7 @@ Status read_key(const std::string& file, std::string_view key, const toml::node&
   for (const auto& [name, target] : strings) {
     if (name == key) return read_string(file, key, node, target);
   }
+  if (key == "csi_socket") return read_string(file, key, node, &config->csi_socket.emplace());
   if (key == "nbd_tcp_open") {
     const auto value = node.value_exact<bool>();
     if (!value) return bad_key(file, key, "give true or false");
@@ -106,7 +108,7 @@ Status read_key(const std::string& file, std::string_view key, const toml::node&
     return bad_key(file, key, "give debug, info, warn, error or off");
   }
   return bad_key(file, key,
-                 "unknown key; known are state_dir, run_dir, docker_socket, http_host, http_port, "
+                 "unknown key; known are state_dir, run_dir, docker_socket, csi_socket, http_host, http_port, "
                  "grpc_tcp, nbd_tcp, nbd_tcp_open, peer_port, etcd_client_port, etcd_peer_port, node_name, "
                  "region, zone, rack, holder_program, export, docker_grace_s, rebuild_after_s, scrub_every_days, scrub_rate, "
                  "journal_size, full_pool_wait_s, log_level");
@@ -251,6 +253,11 @@ Status check_config(const NodeConfig& config) {
     }
   }
   HF_TRY(check_domains(config));
+  const std::string csi_socket = config.csi_socket_path();
+  if (!csi_socket.empty() && (csi_socket[0] != '/' || csi_socket.size() > kMaxSocketPath)) {
+    return make_error(ErrorCode::kInvalidArgument, "csi_socket \"{}\": give an absolute path of at most {} bytes, or \"\"",
+                      csi_socket, kMaxSocketPath);
+  }
   HF_TRY(check_grpc_tcp(config));
   HF_TRY(check_nbd_tcp(config));
   HF_TRY(check_cluster_ports(config));

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "base/error.h"
@@ -18,6 +19,8 @@ struct NodeConfig {
   std::string state_dir = "/var/lib/holdfast";  // 0700: state store, identity, primary mounts
   std::string run_dir = "/run/holdfast";        // 0700: sockets, exports, pool mounts
   std::string docker_socket = "/run/docker/plugins/holdfast.sock";  // "": no Docker plugin
+  // CSI for Kubernetes, Nomad and Mesos; "": none. Nothing: csi.sock in run_dir.
+  std::optional<std::string> csi_socket;
   std::string http_host = "127.0.0.1";
   uint16_t http_port = 9010;     // /healthz and /metrics; 0: none
   std::string grpc_tcp;  // "127.0.0.1:9100", loopback only: the SDK on TCP as well; "": Unix socket only
@@ -43,6 +46,7 @@ struct NodeConfig {
   LogLevel log_level = LogLevel::kInfo;
 
   std::string api_socket() const { return run_dir + "/api.sock"; }
+  std::string csi_socket_path() const { return csi_socket.value_or(run_dir + "/csi.sock"); }
   std::string nbd_socket() const { return run_dir + "/nbd.sock"; }
   std::string holder_socket() const { return run_dir + "/holder.sock"; }
   std::string state_file() const { return state_dir + "/state.db"; }

@@ -51,15 +51,22 @@ Task<Status> Daemon::prepare_directories() {
       co_return made.error().with_context("the daemon's directories");
     }
   }
-  // Docker looks for plugins here, and makes the folder only when it starts.
-  const size_t slash = config_.docker_socket.rfind('/');
-  const std::string plugins = config_.docker_socket.substr(0, slash == std::string::npos ? 0 : slash);
-  const std::string folders[] = {plugins.substr(0, std::min(plugins.rfind('/'), plugins.size())), plugins};
+  // Docker looks for plugins here, and makes the folder only when it starts; kubelet makes its own.
+  Status docker = co_await make_folder_of(config_.docker_socket, "docker_socket");
+  HF_CO_TRY(docker);
+  co_return co_await make_folder_of(config_.csi_socket_path(), "csi_socket");
+}
+
+// And the folder that this one is in.
+Task<Status> Daemon::make_folder_of(std::string socket, std::string key) {
+  const size_t slash = socket.rfind('/');
+  const std::string folder = socket.substr(0, slash == std::string::npos ? 0 : slash);
+  const std::string folders[] = {folder.substr(0, std::min(folder.rfind('/'), folder.size())), folder};
   for (const std::string& path : folders) {
     if (path.empty()) continue;
-    Status made = co_await fs.make_directory(path, 0755);
+    Status made = co_await real_->world().fs.make_directory(path, 0755);
     if (!made.ok() && made.code() != ErrorCode::kAlreadyExists) {
-      co_return made.error().with_context("the folder of docker_socket");
+      co_return made.error().with_context("the folder of " + key);
     }
   }
   co_return Status();
@@ -258,6 +265,7 @@ Status Daemon::start_sockets() {
       api::GrpcServer::start(grpc, *control_, *bridge_);
   HF_TRY(grpc_server);
   grpc_server_ = std::move(*grpc_server);
+  HF_TRY(start_csi());
   if (config_.http_port != 0) {
     http_api_ = std::make_unique<HttpApi>(*control_, *host_, volumes_.get(), *bridge_, HF_VERSION);
     api::HttpServerOptions options;
@@ -282,7 +290,22 @@ Status Daemon::start_sockets() {
   return {};
 }
 
+Status Daemon::start_csi() {
+  if (config_.csi_socket_path().empty()) return {};
+  csi_places_ = std::make_unique<CsiPlaces>(real_->world().blocking);
+  api::CsiServerOptions options;
+  options.unix_path = config_.csi_socket_path();
+  options.version = HF_VERSION;
+  options.node = identity_.node.to_string();
+  options.cluster = identity_.cluster.to_string();
+  Result<std::unique_ptr<api::GrpcServer>> server = api::start_csi_server(options, *control_, *csi_places_, *bridge_);
+  if (!server.ok()) return server.error().with_context("csi_socket");
+  csi_server_ = std::move(*server);
+  return {};
+}
+
 void Daemon::stop_sockets() {
+  if (csi_server_) csi_server_->stop();
   if (docker_server_) docker_server_->stop();
   if (http_server_) http_server_->stop();
   if (grpc_server_) grpc_server_->stop();
@@ -330,6 +353,8 @@ Task<void> Daemon::stop() {
   };
   co_await run_blocking<bool>(real_->world().blocking, close_sockets);
   co_await api_gate_.close();
+  csi_server_.reset();
+  csi_places_.reset();
   grpc_server_.reset();
   verbs_.reset();
   if (host_) host_->release_held();

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "api/grpc_server.h"
+#include "api/csi/server.h"
 #include "api/docker/plugin.h"
 #include "api/http/server.h"
 #include "block/export_manager.h"
@@ -16,6 +17,7 @@
 #include "mount/pool_host.h"
 #include "node/cluster_verbs.h"
 #include "node/config.h"
+#include "node/csi_places.h"
 #include "node/export_adapter.h"
 #include "node/membership.h"
 #include "node/metrics.h"
@@ -54,6 +56,7 @@ class Daemon {
 
  private:
   Task<Status> prepare_directories();
+  Task<Status> make_folder_of(std::string socket, std::string key);
   Task<Status> resolve_directories();
   Task<Result<std::unique_ptr<File>>> take_lock(std::string directory, std::string what);
   Task<Status> take_locks();
@@ -64,6 +67,7 @@ class Daemon {
   Task<Status> start_nbd();
   Task<void> end_holder();
   Status start_sockets();
+  Status start_csi();
   void stop_sockets();
 
   NodeConfig config_;
@@ -97,6 +101,8 @@ class Daemon {
   std::unique_ptr<api::DockerPlugin> docker_;
   std::unique_ptr<HttpApi> http_api_;
   std::unique_ptr<api::GrpcServer> grpc_server_;
+  std::unique_ptr<CsiPlaces> csi_places_;
+  std::unique_ptr<api::GrpcServer> csi_server_;
   std::unique_ptr<api::HttpServer> docker_server_;
   std::unique_ptr<api::HttpServer> http_server_;
 };

@@ -168,6 +168,23 @@ TEST(Identity, SurvivesARoundTripAndNothingElse) {
   EXPECT_EQ(decode_identity(R"({"version": 99})").code(), ErrorCode::kNewerFormat);
 }
 
+TEST(Config, CsiIsServedMovedOrSwitchedOff) {
+  NodeConfig config;
+  config.run_dir = "/r";
+  EXPECT_EQ(config.csi_socket_path(), "/r/csi.sock");
+  const std::string path = write_temp("csi_socket = \"\"\n");
+  EXPECT_TRUE(read_config_file(path, &config).ok());
+  EXPECT_EQ(config.csi_socket_path(), "");
+  EXPECT_TRUE(check_config(config).ok());
+  for (const std::string& bad : {std::string("csi.sock"), "/" + std::string(107, 'x')}) {
+    config.csi_socket = bad;
+    EXPECT_EQ(check_config(config).code(), ErrorCode::kInvalidArgument) << bad;
+  }
+  config.csi_socket = "/" + std::string(106, 'x');
+  EXPECT_TRUE(check_config(config).ok());
+  std::remove(path.c_str());
+}
+
 TEST(Config, PortsOfAClusterDoNotMeet) {
   NodeConfig config;
   EXPECT_TRUE(check_config(config).ok());

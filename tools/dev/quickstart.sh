@@ -107,7 +107,7 @@ clean_up() {
   done < <(grep " $run_dir/pools/" /proc/mounts)
   ! mount_at "$home/state/mounts" || umount "$home/state/mounts"
   rmdir "$run_dir"/pools/* "$run_dir/pools" "$run_dir"/export/* "$run_dir/export" 2>/dev/null
-  rm -f "$run_dir/holder.sock" "$run_dir/holder.sock.lock" "$run_dir/api.sock" "$run_dir/lock"
+  rm -f "$run_dir/holder.sock" "$run_dir/holder.sock.lock" "$run_dir/api.sock" "$run_dir/csi.sock" "$run_dir/lock"
   rmdir "$run_dir" 2>/dev/null || true
 }
 
