@@ -192,8 +192,10 @@ void Session::answer_now(const Request& request) {
     case Verb::kOpen: {
       fuse_open_out out{};
       out.fh = kDiskHandle;
-      // Without the second flag the kernel takes the inode's lock for each write: queue depth 1.
-      out.open_flags = FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES;
+      // Without the second flag the kernel takes the inode's lock for each write: queue depth 1. The third: no close of
+      // the file waits for us. A program that the loop starts closes what it has inherited before the loop goes on
+      // (vfork), and where a pool thread had the file open just then, both would wait for ever.
+      out.open_flags = FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES | FOPEN_NOFLUSH;
       return reply(request.unique, &out, sizeof out);
     }
     case Verb::kOpenDir: {

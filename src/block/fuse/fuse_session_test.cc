@@ -176,6 +176,18 @@ TEST_F(FuseSession, ServesManyAtOnceAndMirrorsTheResendBit) {
   EXPECT_EQ(session_->counters().resent, 50u);
 }
 
+// Found by ten volumes that came at once: a helper that was being started closed the disk of another volume, and waited
+// for the loop that was starting it.
+TEST_F(FuseSession, NoCloseWaitsForTheServer) {
+  ask(FUSE_OPEN, 1, kDiskNode, fuse_open_in{});
+  const Reply reply = answer();
+  ASSERT_EQ(reply.error, 0);
+  fuse_open_out out{};
+  ASSERT_GE(reply.body.size(), sizeof out);
+  std::memcpy(&out, reply.body.data(), sizeof out);
+  EXPECT_NE(out.open_flags & FOPEN_NOFLUSH, 0u);
+}
+
 TEST_F(FuseSession, FlushHoleZeroAndSeek) {
   ask(FUSE_WRITE, 1, kDiskNode, write_in(0, 8192), std::vector<std::byte>(8192, std::byte{1}));
   ASSERT_EQ(answer().error, 0);
