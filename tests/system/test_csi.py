@@ -260,6 +260,10 @@ class CsiTest(SystemTest):
         # A daemon that dies takes no device with it, and the next one knows it.
         self.daemon.kill9()
         self.daemon.start()
+        # Kubelet connects anew for each call; on the old connection this one would be the first to meet its end.
+        self.csi.close()
+        self.csi = Csi(self.socket, self.pb2)
+        self.addCleanup(self.csi.close)
         self.publish(volume, capability=block)
         self.unpublish(volume)
         self.unstage(volume)

@@ -50,6 +50,18 @@ def _build(depends):
     return build
 
 
+def _loops():
+    """{device: backing file} of all loop devices in use, by /sys, which asks nobody."""
+    found = {}
+    for name in os.listdir("/sys/block"):
+        try:
+            with open(f"/sys/block/{name}/loop/backing_file", encoding="utf-8", errors="replace") as stream:
+                found["/dev/" + name] = stream.read().strip()
+        except OSError:
+            continue
+    return found
+
+
 class Machine:
     """depends: packages to have in its package cache. boot() starts it; run() runs a command in it."""
 
@@ -60,6 +72,7 @@ class Machine:
         self.root = os.path.join(folder, "root")
         self._test_id = test_id
         self._process = None
+        self._loops_before = {}
         self._cgroup = f"/sys/fs/cgroup/systemd/{test_id}"
         depends = sorted(depends)
         recipe = images.Recipe("machine", [], "machine 2 " + " ".join(depends), _build(depends))
@@ -71,6 +84,8 @@ class Machine:
             stream.write("")
 
     def boot(self, seconds=60):
+        self._loops_before = _loops()
+
         def into_cgroup():
             # A cgroup namespace has its root where the process is: a place of its own under cgroup v1.
             if os.path.isdir("/sys/fs/cgroup/systemd"):
@@ -122,6 +137,10 @@ class Machine:
         if self._process is not None and self._process.poll() is None:
             self._process.kill()  # and with it the whole namespace (--kill-child)
             self._process.wait()
+        # A real machine's loop devices end with its kernel; these have ours. By then an export's disk lies at no path.
+        for device, backing in _loops().items():
+            if device not in self._loops_before and (backing == "/disk" or backing.startswith("/var/lib/holdfast/")):
+                run(["losetup", "-d", device], check=False, timeout=30)
         for where, _, _ in os.walk(self._cgroup, topdown=False):
             try:
                 os.rmdir(where)
